@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tier.h"
+
+/*
+ * morseld.conf and its drop-ins (docs/morseld.conf.5 has the same list):
+ *
+ *   [daemon]
+ *   MoveBandwidth=0          bytes a second all moves together may copy, 0: no limit
+ *   JobThreads=1             1..8
+ *   [quota]
+ *   BytesPerUser=100%        of all tiers' capacity, or bytes with K/M/G/T suffix
+ *   MorselsPerUser=16384
+ *   [default]                policy of morsels that say nothing
+ *   Prefer=dram0 …           PageSize=4K|2M
+ *   [tier NAME]              an override, or a tier of the operator's own
+ *   Node=2 3                 the tier's nodes (joins them); or Device=/dev/dax0.0
+ *   Kind=hbm|dram|cxl|nvm|gpu|memory-only
+ *   Enabled=yes|no           no: morsel does not place anything there
+ *   Latency=250              ns, from every initiator;   Latency.0=… from node 0
+ *   Bandwidth=30000          MB/s;                       Bandwidth.0=…
+ *
+ * Plain data; not changed after loading.
+ */
+
+struct config_perf {
+	int initiator; /* -1: all */
+	uint32_t lat_ns;
+	uint32_t bw_mbs;
+};
+
+struct config_tier {
+	char *name;
+	GArray *nodes; /* of int; may be empty */
+	char *device;  /* or NULL */
+	bool has_kind;
+	enum tier_kind kind;
+	bool enabled;
+	GArray *perf; /* of struct config_perf */
+	char *origin; /* "morseld.conf:12", for messages */
+};
+
+struct config {
+	uint64_t move_bandwidth;
+	unsigned int job_threads;
+	uint64_t quota_bytes;	       /* 0: use quota_percent */
+	unsigned int quota_percent;
+	uint32_t quota_morsels;
+	GPtrArray *default_prefer;     /* of char * */
+	uint64_t default_page_size;    /* 4096 or 2097152 */
+	GPtrArray *tiers;	       /* of struct config_tier * */
+};
+
+/*
+ * main_path: the main file ("/etc/morsel/morseld.conf"), drop-ins are read from main_path + ".d" in
+ * lexical order. Missing files mean defaults. On error returns -EINVAL (or what reading gave), and
+ * *ret_message says file, line, key, the value and what would be right; nothing else is written.
+ */
+int config_load(const char *main_path, struct config **ret_config, char **ret_message);
+struct config *config_free(struct config *c);
+
+/* "512M", "1.5G" refused, "4096", "2T": 1024-based suffixes K M G T, an optional "iB" or "B" behind
+ * them. -EINVAL: no number or unknown unit; -ERANGE: over 64 bits. Shared with the CLI. */
+int parse_size(const char *s, uint64_t *ret_bytes);

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef MORSEL_H
+#define MORSEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * libmorsel: memory objects ("morsels") on the tiers of a machine, served by morseld.
+ *
+ *	morsel_client *c = NULL;
+ *	morsel *m = NULL;
+ *	void *p;
+ *	int r;
+ *
+ *	r = morsel_connect(NULL, &c);
+ *	if (r >= 0)
+ *		r = morsel_create(c, "weights", 1 << 30,
+ *				  &(struct morsel_options){ MORSEL_OPTIONS_INIT, .prefer = "hbm0" }, &m);
+ *	if (r >= 0)
+ *		r = morsel_map(m, 0, 0, MORSEL_RDWR, &p);
+ *	if (r < 0)
+ *		fprintf(stderr, "%s\n", morsel_error(c));
+ *
+ * Conventions
+ *   Returns: 0 or more on success, a negative errno on failure; outputs (ret_…) are written only on
+ *   success. The text behind a failure is morsel_error().
+ *   Threads: a client may be used by several threads; its calls are serialised by a lock in it, so a
+ *   thread that waits for a long call holds the others up: use a client per thread where that
+ *   matters. A morsel handle may be used by any thread but belongs to its client's lock too.
+ *   Mappings are ordinary memory.
+ *   fork: mappings are inherited and stay valid. Clients and handles are not usable in the child
+ *   (-ECHILD), except for morsel_close(), morsel_unmap() and morsel_disconnect(), which free them.
+ *   Signals: SIGBUS comes when a page cannot be had at the first touch: the tiers allowed are full,
+ *   or the memory failed. morsel_populate() finds that out as an error code beforehand. A morsel
+ *   never shrinks, so SIGBUS does not come from its end.
+ *   Logging: none.
+ */
+
+typedef struct morsel_client morsel_client;
+typedef struct morsel morsel;
+
+/* A bare version number of the structures below, so that they can grow. */
+#define MORSEL_OPTIONS_INIT .struct_size = sizeof(struct morsel_options)
+#define MORSEL_STAT_INIT .struct_size = sizeof(struct morsel_stat)
+
+#define MORSEL_PAGE_4K (UINT64_C(1) << 12)
+#define MORSEL_PAGE_2M (UINT64_C(1) << 21)
+
+enum morsel_access {
+	MORSEL_RDONLY = 0,
+	MORSEL_RDWR = 1,
+};
+
+/* For morsel_create(). Zero or NULL fields mean the daemon's default. */
+struct morsel_options {
+	size_t struct_size;
+	const char *prefer;   /* tiers, best first, separated by spaces or commas: "hbm0 dram0" */
+	const char *allow;    /* pages lie nowhere else: "hbm0 dram0" */
+	const char *spread;   /* granules dealt out by weight: "dram0=3 cxl0=1" */
+	uint64_t page_size;   /* MORSEL_PAGE_4K or MORSEL_PAGE_2M */
+	uint32_t mode;	      /* 0600, 0640, 0666 … without x; 0: 0600 */
+	uint32_t has_group;   /* not 0: set group */
+	gid_t group;	      /* one of the caller's */
+	uint32_t populate;    /* not 0: allocate everything now */
+};
+
+struct morsel_stat {
+	size_t struct_size;
+	char id[33];		  /* 32 hexadecimal digits */
+	uint64_t size;		  /* bytes */
+	uint64_t allocated;	  /* bytes that exist */
+	uint64_t page_size;	  /* wanted */
+	uid_t owner;
+	gid_t group;
+	uint32_t mode;
+	uint64_t created_usec;	  /* real-time clock */
+};
+
+/* Bytes of a morsel on one tier: morsel_residency(). */
+struct morsel_tier_bytes {
+	char tier[64];
+	uint64_t bytes;
+};
+
+struct morsel_range {
+	uint64_t offset, length; /* bytes, multiples of 4096; length 0: to the end */
+};
+
+struct morsel_move_result {
+	uint64_t moved, already, absent, failed; /* bytes */
+};
+
+/* --- Client --------------------------------------------------------------------------------- */
+
+/*
+ * Connect to morseld. address: path of its socket; NULL: $MORSEL_SOCKET, else /run/morsel/bus.
+ * -ENOENT, -ECONNREFUSED: no daemon there; -EACCES: the socket is not for this user.
+ */
+int morsel_connect(const char *address, morsel_client **ret_client);
+/* Close and free; takes NULL; returns NULL. Handles of it must be closed before. */
+morsel_client *morsel_disconnect(morsel_client *client);
+/* What the last failing call on client said, for people: names the object and the limit. Never NULL;
+ * valid until the next call on client by any thread. */
+const char *morsel_error(const morsel_client *client);
+
+/* --- Objects -------------------------------------------------------------------------------- */
+
+/*
+ * Create a morsel of size bytes, owned by the caller, and open it for reading and writing. It lasts
+ * until morsel_destroy(), not only as long as the handle. options may be NULL.
+ * -EINVAL (name, size, option; see morsel_error()), -EEXIST, -ENOSPC (over the tiers' capacity),
+ * -EDQUOT, -ENOENT (no such tier), -ENODEV (tier offline), -EMFILE, -ENOMEM, -EOPNOTSUPP (page size).
+ */
+int morsel_create(morsel_client *client, const char *name, uint64_t size,
+		  const struct morsel_options *options, morsel **ret_morsel);
+/* name: a name of one's own, "OWNER:NAME", or an id. -ENOENT, -EACCES. */
+int morsel_open(morsel_client *client, const char *name, enum morsel_access access,
+		morsel **ret_morsel);
+/* Remove the name at once; the memory goes when the last descriptor and mapping are gone. */
+int morsel_destroy(morsel_client *client, const char *name);
+/* Free the handle; mappings stay. Takes NULL; returns NULL. */
+morsel *morsel_close(morsel *m);
+
+int morsel_stat(morsel *m, struct morsel_stat *stat); /* set stat->struct_size before */
+/* The object's file descriptor, for sending to another process (SCM_RIGHTS). It stays the
+ * handle's; duplicate it to keep it. */
+int morsel_fd(const morsel *m);
+uint64_t morsel_size(const morsel *m);
+
+/* --- Memory --------------------------------------------------------------------------------- */
+
+/*
+ * Map length bytes (0: to the end) from offset, shared. offset: multiple of the page size. The address is
+ * aligned to 2 MiB where length is 2 MiB or more. The mapping is not inherited by exec, stays over
+ * morsel_close(), and over death of the daemon. -EINVAL: range outside the object; -EACCES: RDWR of
+ * a handle opened RDONLY; -ENOMEM.
+ */
+int morsel_map(morsel *m, uint64_t offset, uint64_t length, enum morsel_access access,
+	       void **ret_address);
+/* Undo it. length as mapped (0 is refused). */
+int morsel_unmap(void *address, uint64_t length);
+/* Allocate what is not there yet, in the calling thread, by the placement in force. -ENOMEM, -ENOSPC:
+ * not all could be had; what was allocated stays. */
+int morsel_populate(morsel *m, const struct morsel_range *ranges, size_t n);
+/* Give the memory of ranges back; they read as zero afterwards, for everyone who maps them. */
+int morsel_evict(morsel *m, const struct morsel_range *ranges, size_t n);
+
+enum morsel_advice {
+	MORSEL_WILLNEED = 1, /* swap in, read ahead */
+	MORSEL_COLD = 2,     /* may be reclaimed first */
+};
+/* Hints on ranges; the kernel may ignore them. -EINVAL: unknown advice or range. */
+int morsel_advise(morsel *m, enum morsel_advice advice, const struct morsel_range *ranges, size_t n);
+
+/* --- Placement ------------------------------------------------------------------------------ */
+
+/* Move a range (NULL: all) to a tier and wait. 0 also when some pages stayed: see ret_result (may be
+ * NULL). -ENOENT: no such tier, -ENODEV: it is offline, -EACCES: neither owner nor root. */
+int morsel_move(morsel *m, const char *tier, const struct morsel_range *range,
+		struct morsel_move_result *ret_result);
+/*
+ * Where the bytes lie now. exact: look at every page, else large morsels are sampled. tiers: room
+ * for n entries; returns how many there are (of which min(n, returned) were written). *ret_absent (may be
+ * NULL): bytes without a page.
+ */
+int morsel_residency(morsel *m, int exact, struct morsel_tier_bytes *tiers, size_t n,
+		     uint64_t *ret_absent);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
