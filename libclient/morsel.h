@@ -30,12 +30,17 @@ extern "C" {
  * Conventions
  *   Returns: 0 or more on success, a negative errno on failure; outputs (ret_…) are written only on
  *   success. The text behind a failure is morsel_error().
- *   Threads: a client may be used by several threads; its calls are serialised by a lock in it, so a
- *   thread that waits for a long call holds the others up: use a client per thread where that
- *   matters. A morsel handle may be used by any thread but belongs to its client's lock too.
- *   Mappings are ordinary memory.
+ *   Threads: a client may be used by several threads; calls that ask the daemon are serialised by a
+ *   lock in it, so a thread that waits for a long one (morsel_move()) holds the others up: use a
+ *   client per thread where that matters. A handle may be used by any thread; morsel_map(),
+ *   morsel_populate(), morsel_evict(), morsel_advise() and morsel_stat() ask the kernel, not the
+ *   daemon, and wait for nobody. Mappings are ordinary memory. Freeing (morsel_close(),
+ *   morsel_disconnect()) must not run beside another call on the same object.
  *   fork: mappings are inherited and stay valid. Clients and handles are not usable in the child
- *   (-ECHILD), except for morsel_close(), morsel_unmap() and morsel_disconnect(), which free them.
+ *   (-ECHILD), except for morsel_close(), morsel_unmap() and morsel_disconnect(), which free them
+ *   there and leave the parent's alone.
+ *   The daemon's death: mappings and handles go on. A call under way gives -ECONNRESET (whether the
+ *   daemon carried it out is then unknown); later calls connect again by themselves.
  *   Signals: SIGBUS comes when a page cannot be had at the first touch: the tiers allowed are full,
  *   or the memory failed. morsel_populate() finds that out as an error code beforehand. A morsel
  *   never shrinks, so SIGBUS does not come from its end.
@@ -45,7 +50,11 @@ extern "C" {
 typedef struct morsel_client morsel_client;
 typedef struct morsel morsel;
 
-/* A bare version number of the structures below, so that they can grow. */
+/*
+ * The size of the structures below as the program was compiled, so that they can grow: a shorter one
+ * than the library's gets defaults for what it lacks, a longer one must be zero in what the library
+ * does not know (-E2BIG). C++ before C++20: assign struct_size.
+ */
 #define MORSEL_OPTIONS_INIT .struct_size = sizeof(struct morsel_options)
 #define MORSEL_STAT_INIT .struct_size = sizeof(struct morsel_stat)
 
@@ -60,26 +69,28 @@ enum morsel_access {
 /* For morsel_create(). Zero or NULL fields mean the daemon's default. */
 struct morsel_options {
 	size_t struct_size;
-	const char *prefer;   /* tiers, best first, separated by spaces or commas: "hbm0 dram0" */
-	const char *allow;    /* pages lie nowhere else: "hbm0 dram0" */
-	const char *spread;   /* granules dealt out by weight: "dram0=3 cxl0=1" */
-	uint64_t page_size;   /* MORSEL_PAGE_4K or MORSEL_PAGE_2M */
-	uint32_t mode;	      /* 0600, 0640, 0666 … without x; 0: 0600 */
-	uint32_t has_group;   /* not 0: set group */
-	gid_t group;	      /* one of the caller's */
-	uint32_t populate;    /* not 0: allocate everything now */
+	const char *prefer;	/* tiers, best first, separated by spaces or commas: "hbm0 dram0" */
+	const char *allow;	/* pages lie nowhere else: "hbm0 dram0" */
+	const char *spread;	/* granules dealt out by weight: "dram0=3 cxl0=1" */
+	uint64_t page_size;	/* MORSEL_PAGE_4K or MORSEL_PAGE_2M */
+	uint32_t mode;		/* 0600, 0640, 0666 … without x; 0: 0600 */
+	uint32_t has_group;	/* not 0: set group */
+	gid_t group;		/* one of the caller's */
+	uint32_t populate;	/* not 0: allocate everything now */
+	const char *initiators; /* nodes whose CPUs use it: "0 1" */
 };
 
 struct morsel_stat {
 	size_t struct_size;
-	char id[33];		  /* 32 hexadecimal digits */
-	uint64_t size;		  /* bytes */
-	uint64_t allocated;	  /* bytes that exist */
-	uint64_t page_size;	  /* wanted */
+	char id[33];	    /* 32 hexadecimal digits */
+	uint64_t size;	    /* bytes */
+	uint64_t allocated; /* bytes that exist */
+	uint64_t page_size; /* wanted */
+	/* As they were when it was opened: */
 	uid_t owner;
 	gid_t group;
 	uint32_t mode;
-	uint64_t created_usec;	  /* real-time clock */
+	uint64_t created_usec; /* real-time clock */
 };
 
 /* Bytes of a morsel on one tier: morsel_residency(). */
@@ -92,6 +103,9 @@ struct morsel_range {
 	uint64_t offset, length; /* bytes, multiples of 4096; length 0: to the end */
 };
 
+/* At most this many in one call. */
+#define MORSEL_RANGES_MAX 65536
+
 struct morsel_move_result {
 	uint64_t moved, already, absent, failed; /* bytes */
 };
@@ -100,13 +114,15 @@ struct morsel_move_result {
 
 /*
  * Connect to morseld. address: path of its socket; NULL: $MORSEL_SOCKET, else /run/morsel/bus.
- * -ENOENT, -ECONNREFUSED: no daemon there; -EACCES: the socket is not for this user.
+ * -ENOENT, -ECONNREFUSED: no daemon there; -EACCES: the socket is not for this user;
+ * -ENAMETOOLONG: the path does not fit in a socket address.
  */
 int morsel_connect(const char *address, morsel_client **ret_client);
-/* Close and free; takes NULL; returns NULL. Handles of it must be closed before. */
+/* Close and free; takes NULL; returns NULL. Handles that are left must still be closed; meanwhile
+ * what asks the daemon gives -ENOTCONN. */
 morsel_client *morsel_disconnect(morsel_client *client);
-/* What the last failing call on client said, for people: names the object and the limit. Never NULL;
- * valid until the next call on client by any thread. */
+/* What the last failing call on client said, for people: names the object and the limit. Never NULL,
+ * also for client NULL (not connected); valid until the next call on client by any thread. */
 const char *morsel_error(const morsel_client *client);
 
 /* --- Objects -------------------------------------------------------------------------------- */
@@ -127,7 +143,8 @@ int morsel_destroy(morsel_client *client, const char *name);
 /* Free the handle; mappings stay. Takes NULL; returns NULL. */
 morsel *morsel_close(morsel *m);
 
-int morsel_stat(morsel *m, struct morsel_stat *stat); /* set stat->struct_size before */
+/* One fstat(2), no call to the daemon. Set stat->struct_size before. */
+int morsel_stat(morsel *m, struct morsel_stat *stat);
 /* The object's file descriptor, for sending to another process (SCM_RIGHTS). It stays the
  * handle's; duplicate it to keep it. */
 int morsel_fd(const morsel *m);
@@ -136,32 +153,40 @@ uint64_t morsel_size(const morsel *m);
 /* --- Memory --------------------------------------------------------------------------------- */
 
 /*
- * Map length bytes (0: to the end) from offset, shared. offset: multiple of the page size. The address is
- * aligned to 2 MiB where length is 2 MiB or more. The mapping is not inherited by exec, stays over
- * morsel_close(), and over death of the daemon. -EINVAL: range outside the object; -EACCES: RDWR of
- * a handle opened RDONLY; -ENOMEM.
+ * Map length bytes (0: to the end) from offset, shared. Both are multiples of 4096, of 2 MiB where
+ * the pages come from hugetlb. Where length is 2 MiB or more, address and offset agree modulo 2 MiB,
+ * as 2 MiB pages need it. The mapping is not inherited by exec, stays over morsel_close(), and over
+ * death of the daemon. -EINVAL: range outside the object; -EACCES: RDWR of a handle opened RDONLY;
+ * -ENOMEM.
  */
 int morsel_map(morsel *m, uint64_t offset, uint64_t length, enum morsel_access access,
 	       void **ret_address);
 /* Undo it. length as mapped (0 is refused). */
 int morsel_unmap(void *address, uint64_t length);
-/* Allocate what is not there yet, in the calling thread, by the placement in force. -ENOMEM, -ENOSPC:
- * not all could be had; what was allocated stays. */
+/* Allocate what is not there yet, in the calling thread, by the placement in force. What is there
+ * keeps its contents. -ENOMEM, -ENOSPC: not all could be had; what was allocated stays. -EACCES:
+ * opened RDONLY. The page tables of existing mappings are not filled: for that, madvise(2) them with
+ * MADV_POPULATE_WRITE. All ranges are checked before the first is touched. */
 int morsel_populate(morsel *m, const struct morsel_range *ranges, size_t n);
-/* Give the memory of ranges back; they read as zero afterwards, for everyone who maps them. */
+/* Give the memory of ranges back; they read as zero afterwards, for everyone who maps them. -EACCES:
+ * opened RDONLY. All ranges are checked before the first is touched. */
 int morsel_evict(morsel *m, const struct morsel_range *ranges, size_t n);
 
 enum morsel_advice {
 	MORSEL_WILLNEED = 1, /* swap in, read ahead */
 	MORSEL_COLD = 2,     /* may be reclaimed first */
 };
-/* Hints on ranges; the kernel may ignore them. -EINVAL: unknown advice or range. */
-int morsel_advise(morsel *m, enum morsel_advice advice, const struct morsel_range *ranges, size_t n);
+/* Hints on ranges, for the pages that this process maps and has touched; the kernel may ignore
+ * them, and does where another process maps the same page. Reads /proc/self/maps. -EINVAL: unknown
+ * advice or range. */
+int morsel_advise(morsel *m, enum morsel_advice advice, const struct morsel_range *ranges,
+		  size_t n);
 
 /* --- Placement ------------------------------------------------------------------------------ */
 
 /* Move a range (NULL: all) to a tier and wait. 0 also when some pages stayed: see ret_result (may be
- * NULL). -ENOENT: no such tier, -ENODEV: it is offline, -EACCES: neither owner nor root. */
+ * NULL). -ENOENT: no such tier, -ENODEV: it is offline, -EACCES: neither owner nor root, -ECANCELED:
+ * somebody cancelled the job, -EIO: it failed. */
 int morsel_move(morsel *m, const char *tier, const struct morsel_range *range,
 		struct morsel_move_result *ret_result);
 /*
