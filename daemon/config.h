@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "parse-size.h"
 #include "tier.h"
 
 /*
@@ -48,12 +49,12 @@ struct config_tier {
 struct config {
 	uint64_t move_bandwidth;
 	unsigned int job_threads;
-	uint64_t quota_bytes;	       /* 0: use quota_percent */
+	uint64_t quota_bytes; /* 0: use quota_percent */
 	unsigned int quota_percent;
 	uint32_t quota_morsels;
-	GPtrArray *default_prefer;     /* of char * */
-	uint64_t default_page_size;    /* 4096 or 2097152 */
-	GPtrArray *tiers;	       /* of struct config_tier * */
+	GPtrArray *default_prefer;  /* of char * */
+	uint64_t default_page_size; /* 4096 or 2097152 */
+	GPtrArray *tiers;	    /* of struct config_tier * */
 };
 
 /*
@@ -63,7 +64,3 @@ struct config {
  */
 int config_load(const char *main_path, struct config **ret_config, char **ret_message);
 struct config *config_free(struct config *c);
-
-/* "512M", "1.5G" refused, "4096", "2T": 1024-based suffixes K M G T, an optional "iB" or "B" behind
- * them. -EINVAL: no number or unknown unit; -ERANGE: over 64 bits. Shared with the CLI. */
-int parse_size(const char *s, uint64_t *ret_bytes);

@@ -81,7 +81,7 @@ struct tier_perf {
 };
 
 struct tier {
-	grefcount refs;
+	gatomicrefcount refs;
 	char *name; /* "hbm0", stable over refreshes while the same backing stays */
 	enum tier_kind kind;
 	enum tier_evidence evidence;
@@ -89,16 +89,23 @@ struct tier {
 	enum tier_state state;
 	char *state_reason; /* why it is not simply online, and the next step; "" when it is */
 	enum tier_backing backing;
-	GArray *nodes;	       /* of int, ascending; empty when no node is online for it */
-	char *device;	       /* "/dev/dax0.0", "mem0", path of the file; NULL for nodes */
-	int target_node;       /* node its memory has, or would have when onlined; -1 unknown */
-	uint64_t capacity;     /* bytes */
-	uint64_t free;	       /* bytes, at the refresh; nodes only */
-	int memory_tier;       /* the kernel's memory_tierN, or -1 */
-	GArray *perf;	       /* of struct tier_perf, by initiator ascending */
-	GPtrArray *warnings;   /* of char *: "nodelist of memory_tier4 is not a list: …, ignoring" */
+	GArray *nodes;	     /* of int, ascending; empty when no node is online for it */
+	char *device;	     /* "/dev/dax0.0", "mem0", path of the file; NULL for nodes */
+	int target_node;     /* node its memory has, or would have when onlined; -1 unknown */
+	uint64_t capacity;   /* bytes */
+	uint64_t free;	     /* bytes, at the refresh; nodes only */
+	int memory_tier;     /* the kernel's memory_tierN, or -1 */
+	GArray *perf;	     /* of struct tier_perf, by initiator ascending */
+	GPtrArray *warnings; /* of char *: "nodelist of memory_tier4 is not a list: …, ignoring" */
 };
 
+/* An empty one of kind memory-only: only the inventory makes them. Never NULL (GLib aborts). */
+struct tier *tier_new(void);
+/* A copy with its own reference count, to be changed before it is handed out. Its arrays are shared:
+ * replace them, do not change them. */
+struct tier *tier_copy(const struct tier *t);
+/* Equal but for the free bytes? */
+bool tier_equal(const struct tier *a, const struct tier *b);
 struct tier *tier_ref(struct tier *t);
 struct tier *tier_unref(struct tier *t); /* takes NULL, returns NULL */
 typedef struct tier Tier;
@@ -109,7 +116,7 @@ static inline void tier_unrefp(struct tier *t)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Tier, tier_unrefp)
 
 /* Names used in D-Bus, JSON and configuration; from_string returns -EINVAL on any other. */
-const char *tier_kind_to_string(enum tier_kind k);	   /* "dram", …, "memory-only" */
+const char *tier_kind_to_string(enum tier_kind k); /* "dram", …, "memory-only" */
 int tier_kind_from_string(const char *s, enum tier_kind *ret_kind);
 const char *tier_evidence_to_string(enum tier_evidence e); /* "cxl-region", "hmat-guess", … */
 const char *tier_state_to_string(enum tier_state s);
