@@ -2,6 +2,7 @@
 #pragma once
 
 #include <glib.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -12,9 +13,9 @@
  * The interface of the three storages (DESIGN §1): node now, module and pool later. A storage knows
  * bytes and nodes; names, owners and rights are the registry's.
  *
- * Threads: create, destroy and open_fd run on the event loop and must not block (a create that
- * has to populate says so through needs_worker). move, residency and populate run on a worker, on
- * one object at a time per call, many objects at once; they may run while clients use the object.
+ * Threads: create, free and open_fd run on the event loop and must not block (what a new object
+ * still needs and takes long is left to prepare). prepare, populate, move and residency run on
+ * workers, several at once, on the same object too; they may run while clients use the object.
  * Objects are reference counted by the registry: an object outlives every call on it.
  */
 
@@ -39,14 +40,21 @@ struct storage_residency {
 	bool sampled;		 /* by_node is an estimate: */
 	uint64_t looked_at;	 /* bytes looked at */
 };
-void storage_residency_done(struct storage_residency *r);
+void storage_residency_init(struct storage_residency *r);
+void storage_residency_done(struct storage_residency *r); /* twice does no harm */
+void storage_residency_add(struct storage_residency *r, int node, uint64_t bytes);
 
 /* One run of granules whose pages lie on the same nodes, for `explain`. */
+#define RUN_ABSENT (-1) /* no page */
+#define RUN_MIXED (-2)	/* pages of several nodes: see by_node */
 struct storage_run {
 	uint64_t offset, length;
-	int node;	 /* -1: no page; -2: mixed, see by_node of the run's residency */
-	uint64_t present; /* bytes */
+	int node;	  /* or one of the above */
+	uint64_t present; /* bytes in memory */
+	GArray *by_node;  /* of uint64_t bytes, index = node number; NULL unless RUN_MIXED */
 };
+/* An array of struct storage_run that frees what its elements own. */
+GArray *storage_runs_new(void);
 
 /* How a move went. All in bytes; moved + already + absent + failed = the range's length. */
 struct storage_move_result {
@@ -57,8 +65,15 @@ struct storage_move_result {
 	/* failed, by errno (positive) → bytes: EBUSY pinned or in use, ENOMEM target full, EACCES shared
 	 * with another process and the daemon lacks CAP_SYS_NICE, … */
 	GHashTable *reasons; /* GINT_TO_POINTER(errno) → uint64_t * */
+	/* 0; or why pages that come later will not be sent to the new place (negative): -E2BIG: the
+	 * object has too many ranges with places of their own already; -EOPNOTSUPP: hugetlb. */
+	int policy_error;
 };
-void storage_move_result_done(struct storage_move_result *r);
+void storage_move_result_init(struct storage_move_result *r);
+void storage_move_result_done(struct storage_move_result *r); /* twice does no harm */
+void storage_move_result_fail(struct storage_move_result *r, int error, uint64_t bytes);
+
+const char *page_backing_to_string(enum page_backing b); /* "4k", "thp", "hugetlb" */
 
 /* Called by a worker now and then; return false to stop (the call then returns -ECANCELED with what
  * was done so far in its result). done and total in bytes. */
@@ -71,17 +86,25 @@ struct storage {
 
 struct storage_ops {
 	/*
-	 * size: bytes, multiple of the page size, > 0. The descriptor is sealed and 0600 before
-	 * it is returned anywhere. ret_error: text naming tier, node or limit, on failure.
-	 * -ENODEV: a tier cannot take pages; -ENOMEM; -EMFILE/-ENFILE: out of descriptors;
-	 * -EOPNOTSUPP: page size not to be had (the text says why and how to get it).
+	 * size: bytes, multiple of the page size, > 0. p may be NULL (no wishes). The descriptor is
+	 * sealed and 0600 before it is returned anywhere. ret_error: text naming tier, node or limit,
+	 * on failure. -EINVAL: size or placement; -EFBIG: larger than can ever be mapped;
+	 * -ENOENT: no such tier; -ENODEV: a tier cannot take pages; -ENOMEM; -EMFILE/-ENFILE: out of
+	 * descriptors; -EOPNOTSUPP: page size or policy not to be had (the text says why and how
+	 * to get it).
 	 */
 	int (*create)(struct storage *s, const struct inventory *inv, const char *label,
 		      uint64_t size, struct placement *p, struct storage_object **ret_object,
 		      char **ret_error);
 	struct storage_object *(*free)(struct storage_object *o);
-	/* Must a worker call populate() before the object is handed out (hugetlb)? */
-	bool (*needs_populate)(const struct storage_object *o);
+	/*
+	 * Must a worker call prepare() before the object is handed out (hugetlb pages, or a long list
+	 * of policies)? When prepare fails the object is to be freed; ret_error says why.
+	 */
+	bool (*needs_prepare)(const struct storage_object *o);
+	int (*prepare)(struct storage_object *o, storage_progress_t progress, void *userdata,
+		       char **ret_error);
+	/* Allocate what is not there yet. What was allocated stays, on failure too: -ENOMEM. */
 	int (*populate)(struct storage_object *o, uint64_t offset, uint64_t length,
 			storage_progress_t progress, void *userdata, char **ret_error);
 	/* A new descriptor, O_CLOEXEC, that the caller owns; read-only when !writable. */
@@ -92,14 +115,18 @@ struct storage_ops {
 	/*
 	 * Move what exists of [offset, offset+length) to the tier's nodes, and let later pages of that
 	 * range be placed there too. tier is a snapshot, referenced by the caller. bandwidth: bytes
-	 * a second, 0 for no limit. Returns 0 even when some pages stayed: see result.
+	 * a second, 0 for no limit. Returns 0 even when some pages stayed: see result, which is
+	 * written on 0 and on -ECANCELED. offset, length: multiples of 4096 (2 MiB with hugetlb) inside the
+	 * object; else -EINVAL. -ENODEV: the tier takes no pages; -EINVAL: it is not among those that
+	 * the object's placement allows; -EOPNOTSUPP: moving is forbidden to this process.
 	 */
 	int (*move)(struct storage_object *o, uint64_t offset, uint64_t length, struct tier *tier,
 		    uint64_t bandwidth, storage_progress_t progress, void *userdata,
 		    struct storage_move_result *ret_result, char **ret_error);
 	/*
-	 * exact: look at every page (cost documented in docs/architecture.md); else ranges over 1 GiB
-	 * are sampled. ret_runs (may be NULL): of struct storage_run, only when exact or not sampled.
+	 * exact: look at every page (cost: docs/storage-node.md); else ranges over 1 GiB are sampled.
+	 * The range is clipped to the object; -EINVAL when it begins outside or is empty.
+	 * ret_runs (may be NULL): see storage_runs_new(), by offset; NULL is written when sampled.
 	 */
 	int (*residency)(struct storage_object *o, uint64_t offset, uint64_t length, bool exact,
 			 storage_progress_t progress, void *userdata,

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "storage-node-view.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#define PAGE UINT64_C(4096)
+#define PAGES_MAX (WINDOW_SIZE / PAGE)
+
+/* Bring in so much by one call: it holds the lock that the event loop's own mmap waits for. */
+#define POPULATE_STEP (UINT64_C(8) << 20)
+
+/* linux/fs.h since 6.7: which ranges are mapped by 2 MiB entries. */
+struct pagemap_region {
+	uint64_t start, end, categories;
+};
+struct pagemap_scan {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+#define PAGEMAP_SCAN_IOCTL _IOWR('f', 16, struct pagemap_scan)
+#define PAGEMAP_IS_HUGE (UINT64_C(1) << 6)
+#define REGIONS_MAX (WINDOW_SIZE / GRANULE_SIZE + 1)
+
+int node_view_open(struct storage_object *o, struct node_view *ret_view)
+{
+	struct node_view v = { .o = o, .pagemap = -1 };
+
+	/* A granule more, so that the window's granules can lie as the object's do: only then are huge
+	 * pages mapped as such. */
+	v.reserved_length = WINDOW_SIZE + GRANULE_SIZE;
+	v.reserved = mmap(NULL, v.reserved_length, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (v.reserved == MAP_FAILED)
+		return -errno;
+	v.pages = g_new(void *, PAGES_MAX);
+	v.bytes = g_new(uint32_t, PAGES_MAX);
+	v.status = g_new(int, PAGES_MAX);
+	v.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	*ret_view = v;
+	return 0;
+}
+
+void node_view_close(struct node_view *v)
+{
+	munmap(v->reserved, v->reserved_length);
+	if (v->pagemap >= 0)
+		close(v->pagemap);
+	g_free(v->pages);
+	g_free(v->bytes);
+	g_free(v->status);
+}
+
+int node_view_map(struct node_view *v, uint64_t offset, uint64_t length)
+{
+	uintptr_t aligned = ((uintptr_t)v->reserved + GRANULE_SIZE - 1) & ~(GRANULE_SIZE - 1);
+	void *p;
+
+	v->n = 0;
+	v->absent = v->swapped = v->huge = 0;
+	/* Over the window before, which goes away by it. */
+	p = mmap((char *)aligned + offset % GRANULE_SIZE, length, PROT_READ,
+		 MAP_SHARED | MAP_NORESERVE | MAP_FIXED, v->o->fd, (off_t)offset);
+	if (p == MAP_FAILED)
+		return -errno;
+	v->base = p;
+	v->offset = offset;
+	v->length = length;
+	return 0;
+}
+
+/* One page at a time, over those that cannot be had. */
+static int populate_slowly(struct node_view *v, uint64_t start, uint64_t end)
+{
+	for (uint64_t at = start; at < end; at += v->o->page_size) {
+		int r = v->o->node->sys->madvise(v->base + (at - v->offset), v->o->page_size,
+						 NODE_MADV_POPULATE_READ);
+
+		if (r < 0 && r != -EHWPOISON && r != -EFAULT)
+			return r;
+	}
+	return 0;
+}
+
+static int populate(struct node_view *v, uint64_t start, uint64_t end)
+{
+	uint64_t next;
+
+	for (uint64_t at = start; at < end; at = next) {
+		int r;
+
+		next = MIN(end, (at / POPULATE_STEP + 1) * POPULATE_STEP);
+		r = v->o->node->sys->madvise(v->base + (at - v->offset), next - at,
+					     NODE_MADV_POPULATE_READ);
+		if (r == -EHWPOISON || r == -EFAULT)
+			r = populate_slowly(v, at, next);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void add_page(struct node_view *v, uint64_t at, uint64_t bytes)
+{
+	v->pages[v->n] = v->base + (at - v->offset);
+	v->bytes[v->n] = (uint32_t)bytes;
+	v->n++;
+}
+
+/* List [start, end), all in 4 KiB pages, or in huge pages, which are cut at the ends. */
+static void add_pages(struct node_view *v, uint64_t start, uint64_t end, uint64_t page)
+{
+	uint64_t next;
+
+	for (uint64_t at = start; at < end; at = next) {
+		next = MIN(end, (at / page + 1) * page);
+		add_page(v, at, next - at);
+	}
+}
+
+/* Which parts of [start, end) are mapped by 2 MiB entries? Regions in order; -1: cannot tell. */
+static int huge_regions(const struct node_view *v, uint64_t start, uint64_t end,
+			struct pagemap_region *regions)
+{
+	struct pagemap_scan scan = {
+		.size = sizeof(scan),
+		.start = (uintptr_t)v->base + (start - v->offset),
+		.end = (uintptr_t)v->base + (end - v->offset),
+		.vec = (uintptr_t)regions,
+		.vec_len = REGIONS_MAX,
+		.category_mask = PAGEMAP_IS_HUGE,
+		.return_mask = PAGEMAP_IS_HUGE,
+	};
+
+	return v->pagemap < 0 ? -1 : ioctl(v->pagemap, PAGEMAP_SCAN_IOCTL, &scan);
+}
+
+static void list_present(struct node_view *v, uint64_t start, uint64_t end)
+{
+	struct pagemap_region regions[REGIONS_MAX];
+	int n;
+
+	if (v->o->backing == PAGES_HUGETLB) {
+		add_pages(v, start, end, GRANULE_SIZE);
+		v->huge += end - start;
+		return;
+	}
+	n = huge_regions(v, start, end, regions);
+	for (int i = 0; i < n; i++) {
+		uint64_t from = v->offset + (regions[i].start - (uintptr_t)v->base);
+		uint64_t to = v->offset + (regions[i].end - (uintptr_t)v->base);
+
+		add_pages(v, start, from, PAGE);
+		add_pages(v, from, to, GRANULE_SIZE);
+		v->huge += to - from;
+		start = to;
+	}
+	add_pages(v, start, end, PAGE);
+}
+
+static bool swap_in_use(void)
+{
+	struct sysinfo info;
+
+	return sysinfo(&info) < 0 || info.totalswap != info.freeswap;
+}
+
+/* [start, end) has data, which may be swapped: bring in and list only what is in memory. */
+static int take_extent_by_core(struct node_view *v, uint64_t start, uint64_t end)
+{
+	g_autofree unsigned char *in_core = g_malloc((end - start) / PAGE);
+	uint64_t at = start;
+
+	if (mincore(v->base + (start - v->offset), end - start, in_core) < 0)
+		return -errno;
+	while (at < end) {
+		bool here = in_core[(at - start) / PAGE] & 1;
+		uint64_t to = at;
+		int r;
+
+		while (to < end && (in_core[(to - start) / PAGE] & 1) == here)
+			to += PAGE;
+		if (here) {
+			r = populate(v, at, to);
+			if (r < 0)
+				return r;
+			list_present(v, at, to);
+		} else {
+			v->swapped += to - at;
+		}
+		at = to;
+	}
+	return 0;
+}
+
+static int take_extent(struct node_view *v, uint64_t start, uint64_t end, bool swap)
+{
+	int r;
+
+	if (swap)
+		return take_extent_by_core(v, start, end);
+	r = populate(v, start, end);
+	if (r < 0)
+		return r;
+	list_present(v, start, end);
+	return 0;
+}
+
+int node_view_list(struct node_view *v)
+{
+	bool swap = v->o->backing != PAGES_HUGETLB && swap_in_use();
+	uint64_t at = v->offset, end = v->offset + v->length;
+	int r;
+
+	while (at < end) {
+		off_t data = lseek(v->o->fd, (off_t)at, SEEK_DATA), hole;
+		uint64_t from, to;
+
+		if (data < 0 && errno != ENXIO)
+			return -errno;
+		if (data < 0 || (uint64_t)data >= end) {
+			v->absent += end - at;
+			break;
+		}
+		from = (uint64_t)data & ~(v->o->page_size - 1);
+		v->absent += from - at;
+		hole = lseek(v->o->fd, data, SEEK_HOLE);
+		if (hole < 0)
+			return -errno;
+		to = MIN(end, (uint64_t)hole);
+		if (to > from) {
+			r = take_extent(v, from, to, swap);
+			if (r < 0)
+				return r;
+		} else {
+			/* Freed since: a hole already at its first byte. */
+			to = from + v->o->page_size;
+			v->absent += v->o->page_size;
+		}
+		at = to;
+	}
+	return 0;
+}
+
+int node_view_ask(struct node_view *v, size_t first, size_t n)
+{
+	long r;
+
+	if (n == 0)
+		return 0;
+	r = v->o->node->sys->move_pages(n, v->pages + first, NULL, v->status + first, 0);
+	return r < 0 ? (int)r : 0;
+}
