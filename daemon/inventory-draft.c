@@ -10,6 +10,7 @@ struct draft *draft_new(void)
 
 	d->tier = tier_new();
 	d->keys = g_ptr_array_new_with_free_func(g_free);
+	d->devices = g_ptr_array_new_with_free_func(g_free);
 	return d;
 }
 
@@ -21,6 +22,7 @@ void draft_free(void *draft)
 		return;
 	tier_unref(d->tier);
 	g_ptr_array_unref(d->keys);
+	g_ptr_array_unref(d->devices);
 	g_free(d);
 }
 
@@ -31,6 +33,11 @@ void draft_add_key(struct draft *d, const char *format, ...)
 	va_start(ap, format);
 	g_ptr_array_add(d->keys, g_strdup_vprintf(format, ap));
 	va_end(ap);
+}
+
+void draft_add_device(struct draft *d, const char *name)
+{
+	g_ptr_array_add(d->devices, g_strdup(name));
 }
 
 void draft_set_detail(struct draft *d, const char *format, ...)

@@ -16,12 +16,16 @@
 struct draft {
 	struct tier *tier; /* owned */
 	GPtrArray *keys;   /* of char * */
-	bool named;	   /* the operator gave tier->name */
+	GPtrArray *
+		devices; /* of char *: "dax0.0", "region0": names that Device= may give; they race */
+	bool named;	 /* the operator gave tier->name */
 };
 
 struct draft *draft_new(void);
 void draft_free(void *draft); /* a GDestroyNotify */
 void draft_add_key(struct draft *d, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+void draft_add_device(struct draft *d, const char *name);
 
 /* Replace a string of the tier. */
 void draft_set_detail(struct draft *d, const char *format, ...) G_GNUC_PRINTF(2, 3);

@@ -20,16 +20,14 @@ static struct draft *draft_with_node(GPtrArray *drafts, int node)
 
 static struct draft *draft_with_device(GPtrArray *drafts, const char *device)
 {
-	const char *base = strrchr(device, '/');
-	g_autofree char *key = g_strdup_printf("device:%s", base ? base + 1 : device);
+	const char *slash = strrchr(device, '/');
+	const char *base = slash ? slash + 1 : device;
 
 	for (unsigned int i = 0; i < drafts->len; i++) {
 		struct draft *d = drafts->pdata[i];
 
-		if (g_strcmp0(d->tier->device, device) == 0)
-			return d;
-		for (unsigned int k = 0; k < d->keys->len; k++)
-			if (strcmp(d->keys->pdata[k], key) == 0)
+		for (unsigned int k = 0; k < d->devices->len; k++)
+			if (strcmp(d->devices->pdata[k], base) == 0)
 				return d;
 	}
 	return NULL;
@@ -96,6 +94,8 @@ static void join(struct draft *d, struct draft *other)
 	warnings_add_all(t->warnings, o->warnings);
 	for (unsigned int k = 0; k < other->keys->len; k++)
 		draft_add_key(d, "%s", (const char *)other->keys->pdata[k]);
+	for (unsigned int k = 0; k < other->devices->len; k++)
+		draft_add_device(d, other->devices->pdata[k]);
 }
 
 /* A tier for a section that fits nothing. */

@@ -140,13 +140,12 @@ int inventory_refresh(struct inventory *inv, const struct config *config,
 		      bool (*in_use)(const char *name, void *userdata), void *userdata,
 		      bool *ret_changed)
 {
-	g_autoptr(GPtrArray) warnings = g_ptr_array_new_with_free_func(g_free);
 	g_autoptr(GPtrArray) drafts = NULL, tiers = NULL;
 	struct facts *facts;
 	bool changed;
 
 	facts = facts_read(inv->root_fd);
-	drafts = merge_facts(facts, warnings);
+	drafts = merge_facts(facts);
 	override_before_names(drafts, config, facts->initiators);
 	tier_names_assign(inv->names, drafts);
 	override_after_names(drafts, config, facts->initiators);
@@ -166,13 +165,13 @@ int inventory_refresh(struct inventory *inv, const struct config *config,
 	g_ptr_array_sort(tiers, tier_compare);
 	perf_rank(tiers, facts->initiators);
 
-	changed = !same_state(inv, tiers, facts->initiators, warnings);
+	changed = !same_state(inv, tiers, facts->initiators, facts->warnings);
 	g_ptr_array_unref(inv->tiers);
 	inv->tiers = g_steal_pointer(&tiers);
 	g_array_unref(inv->initiators);
 	inv->initiators = g_array_ref(facts->initiators);
 	g_ptr_array_unref(inv->warnings);
-	inv->warnings = g_steal_pointer(&warnings);
+	inv->warnings = g_ptr_array_ref(facts->warnings);
 	index_tiers(inv);
 	facts_free(facts);
 	if (ret_changed)

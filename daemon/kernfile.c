@@ -20,8 +20,10 @@
 
 static int open_below(int root_fd, const char *path, int flags)
 {
+	/* openat2 refuses O_PATH with flags that mean nothing to it. */
+	int more = flags & O_PATH ? O_CLOEXEC : O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 	struct open_how how = {
-		.flags = (uint64_t)(flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY),
+		.flags = (uint64_t)(flags | more),
 		/* A fixture's absolute links stay in the fixture. */
 		.resolve = root_fd == AT_FDCWD ? 0 : RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
 	};
