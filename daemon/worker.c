@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "worker.h"
+
+/* Ends that are told to the loop in one turn of it: the next client must not wait for hundreds. */
+#define DONE_PER_TURN 32
+
+struct owner_queue {
+	uint32_t owner;
+	GQueue work; /* of struct work, by its link */
+	GList turn;  /* in pool->turns while work is not empty */
+};
+
+struct worker_pool {
+	char *name;
+	sd_event_source *source;
+	int event_fd;
+	GPtrArray *threads; /* of GThread * */
+	unsigned int max_threads;
+
+	GMutex lock; /* for all below */
+	GCond wake;
+	GHashTable *owners; /* uid → struct owner_queue *, of those with work */
+	GQueue turns;	    /* of struct owner_queue, the next one first */
+	unsigned int waiting, idle;
+	GQueue done; /* of struct work */
+	bool stopping;
+};
+
+static void owner_queue_free(gpointer p)
+{
+	g_free(p);
+}
+
+/* With the lock held. NULL when there is none. */
+static struct work *next_work(struct worker_pool *pool)
+{
+	GList *turn = g_queue_pop_head_link(&pool->turns);
+	struct owner_queue *q;
+	GList *link;
+
+	if (!turn)
+		return NULL;
+	q = turn->data;
+	link = g_queue_pop_head_link(&q->work);
+	pool->waiting--;
+	if (g_queue_is_empty(&q->work))
+		g_hash_table_remove(pool->owners, GUINT_TO_POINTER(q->owner));
+	else
+		g_queue_push_tail_link(&pool->turns, turn);
+	return link->data;
+}
+
+static gpointer worker_main(gpointer data)
+{
+	struct worker_pool *pool = data;
+
+	g_mutex_lock(&pool->lock);
+	for (;;) {
+		struct work *w;
+
+		while (!pool->stopping && g_queue_is_empty(&pool->turns)) {
+			pool->idle++;
+			g_cond_wait(&pool->wake, &pool->lock);
+			pool->idle--;
+		}
+		if (pool->stopping)
+			break;
+		w = next_work(pool);
+		g_mutex_unlock(&pool->lock);
+
+		w->run(w);
+
+		g_mutex_lock(&pool->lock);
+		g_queue_push_tail_link(&pool->done, &w->link);
+		/* The counter cannot overflow: the loop takes all of it at once. */
+		if (eventfd_write(pool->event_fd, 1) < 0)
+			g_assert_not_reached();
+	}
+	g_mutex_unlock(&pool->lock);
+	return NULL;
+}
+
+static int on_done(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+{
+	struct worker_pool *pool = userdata;
+	eventfd_t n;
+
+	(void)eventfd_read(fd, &n);
+	for (unsigned int i = 0; i < DONE_PER_TURN; i++) {
+		GList *link;
+
+		g_mutex_lock(&pool->lock);
+		link = g_queue_pop_head_link(&pool->done);
+		g_mutex_unlock(&pool->lock);
+		if (!link)
+			return 0;
+		((struct work *)link->data)->done(link->data, true);
+	}
+	eventfd_write(fd, 1); /* come again */
+	return 0;
+}
+
+int worker_pool_new(sd_event *event, const char *name, unsigned int threads,
+		    struct worker_pool **ret_pool)
+{
+	struct worker_pool *pool = g_new0(struct worker_pool, 1);
+	int r;
+
+	pool->name = g_strdup(name);
+	pool->max_threads = threads;
+	pool->threads = g_ptr_array_new();
+	pool->owners = g_hash_table_new_full(NULL, NULL, NULL, owner_queue_free);
+	g_queue_init(&pool->turns);
+	g_queue_init(&pool->done);
+	g_mutex_init(&pool->lock);
+	g_cond_init(&pool->wake);
+
+	pool->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (pool->event_fd < 0) {
+		r = -errno;
+		goto fail;
+	}
+	r = sd_event_add_io(event, &pool->source, pool->event_fd, EPOLLIN, on_done, pool);
+	if (r < 0)
+		goto fail;
+	sd_event_source_set_description(pool->source, pool->name);
+
+	*ret_pool = pool;
+	return 0;
+fail:
+	worker_pool_free(pool);
+	return r;
+}
+
+struct worker_pool *worker_pool_free(struct worker_pool *pool)
+{
+	GList *link;
+	struct work *w;
+
+	if (!pool)
+		return NULL;
+
+	g_mutex_lock(&pool->lock);
+	pool->stopping = true;
+	g_cond_broadcast(&pool->wake);
+	g_mutex_unlock(&pool->lock);
+	for (unsigned int i = 0; i < pool->threads->len; i++)
+		g_thread_join(pool->threads->pdata[i]);
+
+	while ((link = g_queue_pop_head_link(&pool->done)))
+		((struct work *)link->data)->done(link->data, true);
+	while ((w = next_work(pool)))
+		w->done(w, false);
+
+	sd_event_source_disable_unref(pool->source);
+	if (pool->event_fd >= 0)
+		close(pool->event_fd);
+	g_ptr_array_unref(pool->threads);
+	g_hash_table_unref(pool->owners);
+	g_mutex_clear(&pool->lock);
+	g_cond_clear(&pool->wake);
+	g_free(pool->name);
+	g_free(pool);
+	return NULL;
+}
+
+void worker_pool_submit(struct worker_pool *pool, struct work *w)
+{
+	struct owner_queue *q;
+	bool more;
+
+	w->link = (GList){ .data = w };
+
+	g_mutex_lock(&pool->lock);
+	q = g_hash_table_lookup(pool->owners, GUINT_TO_POINTER(w->owner));
+	if (!q) {
+		q = g_new0(struct owner_queue, 1);
+		q->owner = w->owner;
+		q->turn.data = q;
+		g_queue_init(&q->work);
+		g_hash_table_insert(pool->owners, GUINT_TO_POINTER(q->owner), q);
+		g_queue_push_tail_link(&pool->turns, &q->turn);
+	}
+	g_queue_push_tail_link(&q->work, &w->link);
+	pool->waiting++;
+	more = pool->waiting > pool->idle && pool->threads->len < pool->max_threads &&
+	       !pool->stopping;
+	g_cond_signal(&pool->wake);
+	g_mutex_unlock(&pool->lock);
+
+	if (more) {
+		GThread *t = g_thread_try_new(pool->name, worker_main, pool, NULL);
+
+		if (t)
+			g_ptr_array_add(pool->threads, t);
+	}
+}
+
+void worker_pool_set_threads(struct worker_pool *pool, unsigned int threads)
+{
+	pool->max_threads = threads;
+}
+
+unsigned int worker_pool_waiting(struct worker_pool *pool)
+{
+	unsigned int n;
+
+	g_mutex_lock(&pool->lock);
+	n = pool->waiting;
+	g_mutex_unlock(&pool->lock);
+	return n;
+}
