@@ -1,0 +1,489 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bus-error.h"
+#include "bus-options.h"
+#include "clock.h"
+#include "connection.h"
+#include "log.h"
+#include "manager.h"
+#include "morsel-bus.h"
+
+/* Tiers or nodes in one option: a machine has fewer. */
+#define LIST_MAX 64
+
+struct create_options {
+	struct manager *manager;
+	GPtrArray *prefer, *allow; /* of char * */
+	struct placement *spread;  /* only its spread is used */
+	GArray *initiators;	   /* of int */
+	uint64_t page_size;
+	uint32_t mode, group;
+	bool has_spread, populate;
+};
+
+/* Create's call while a worker prepares or populates the object. */
+struct creation {
+	struct work work;
+	struct late_call late;
+	struct morsel *morsel; /* a reference of its own */
+	bool populate;
+	int r;
+	char *text;
+};
+
+static int read_tiers(sd_bus_message *m, const struct bus_option *o, void *target, sd_bus_error *e)
+{
+	GPtrArray *names = *(GPtrArray **)((char *)target + o->offset);
+	const char *name;
+	int r;
+
+	r = sd_bus_message_enter_container(m, 'a', "s");
+	if (r < 0)
+		return r;
+	while ((r = sd_bus_message_read(m, "s", &name)) > 0) {
+		if (names->len >= LIST_MAX)
+			return bus_error_setf(e, ERROR_INVALID_ARGUMENT,
+					      "option '%s' has more than %d entries", o->name,
+					      LIST_MAX);
+		g_ptr_array_add(names, g_strdup(name));
+	}
+	if (r < 0)
+		return r;
+	return sd_bus_message_exit_container(m);
+}
+
+static int read_spread(sd_bus_message *m, const struct bus_option *o, void *target, sd_bus_error *e)
+{
+	struct create_options *options = target;
+	const char *tier;
+	uint32_t weight;
+	int r;
+
+	options->has_spread = true;
+	r = sd_bus_message_enter_container(m, 'a', "{su}");
+	if (r < 0)
+		return r;
+	while ((r = sd_bus_message_read(m, "{su}", &tier, &weight)) > 0) {
+		if (options->spread->spread->len >= LIST_MAX)
+			return bus_error_setf(e, ERROR_INVALID_ARGUMENT,
+					      "option '%s' has more than %d entries", o->name,
+					      LIST_MAX);
+		placement_add_spread(options->spread, tier, weight);
+	}
+	if (r < 0)
+		return r;
+	return sd_bus_message_exit_container(m);
+}
+
+static int read_initiators(sd_bus_message *m, const struct bus_option *o, void *target,
+			   sd_bus_error *e)
+{
+	struct create_options *options = target;
+	const GArray *known = inventory_initiators(options->manager->inventory);
+	int32_t node;
+	int r;
+
+	r = sd_bus_message_enter_container(m, 'a', "i");
+	if (r < 0)
+		return r;
+	while ((r = sd_bus_message_read(m, "i", &node)) > 0) {
+		bool found = false;
+
+		for (unsigned int i = 0; i < known->len; i++)
+			found = found || g_array_index(known, int, i) == node;
+		if (!found)
+			return bus_error_setf(e, ERROR_INVALID_ARGUMENT,
+					      "initiators: node %" PRId32 " has no CPUs", node);
+		for (unsigned int i = 0; i < options->initiators->len; i++)
+			if (g_array_index(options->initiators, int, i) == node)
+				return bus_error_setf(e, ERROR_INVALID_ARGUMENT,
+						      "initiators: node %" PRId32 " is given twice",
+						      node);
+		g_array_append_val(options->initiators, node);
+	}
+	if (r < 0)
+		return r;
+	return sd_bus_message_exit_container(m);
+}
+
+static void options_done(struct create_options *o)
+{
+	g_ptr_array_unref(o->prefer);
+	g_ptr_array_unref(o->allow);
+	g_array_unref(o->initiators);
+	placement_unref(o->spread);
+}
+
+static int check_tier(struct manager *manager, const char *option, const char *name,
+		      sd_bus_error *error)
+{
+	struct tier *t;
+	int r;
+
+	r = morsel_bus_find_tier(manager, name, &t, error);
+	if (r < 0)
+		return r;
+	if (!tier_has_pages(t))
+		return bus_error_setf(error, ERROR_TIER_OFFLINE, "%s: tier %s is %s%s%s", option,
+				      t->name, tier_state_to_string(t->state),
+				      t->state_reason[0] ? ": " : "", t->state_reason);
+	return 0;
+}
+
+/* A morsel that says nothing shares the default placement. */
+static int make_placement(struct create_options *o, struct placement **ret_placement,
+			  sd_bus_error *error)
+{
+	struct manager *manager = o->manager;
+	const struct placement *standard = manager->default_placement;
+	g_autoptr(Placement) p = NULL;
+	g_autofree char *text = NULL;
+	int r;
+
+	if (o->prefer->len == 0 && o->allow->len == 0 && !o->has_spread &&
+	    (o->page_size == 0 || o->page_size == standard->page_size)) {
+		*ret_placement = placement_ref(manager->default_placement);
+		return 0;
+	}
+
+	p = placement_new();
+	p->page_size = o->page_size ? o->page_size : standard->page_size;
+	for (unsigned int i = 0; i < o->prefer->len; i++) {
+		r = check_tier(manager, "prefer", o->prefer->pdata[i], error);
+		if (r < 0)
+			return r;
+		g_ptr_array_add(p->prefer, g_strdup(o->prefer->pdata[i]));
+	}
+	for (unsigned int i = 0; i < o->allow->len; i++) {
+		r = check_tier(manager, "allow", o->allow->pdata[i], error);
+		if (r < 0)
+			return r;
+		g_ptr_array_add(p->allow, g_strdup(o->allow->pdata[i]));
+	}
+	for (unsigned int i = 0; i < o->spread->spread->len; i++) {
+		const struct spread_weight *w =
+			&g_array_index(o->spread->spread, struct spread_weight, i);
+
+		r = check_tier(manager, "spread", w->tier, error);
+		if (r < 0)
+			return r;
+		placement_add_spread(p, w->tier, w->weight);
+	}
+	/* What is not said is the default's, as far as it fits what is. */
+	if (o->prefer->len == 0 && !o->has_spread)
+		for (unsigned int i = 0; i < standard->prefer->len; i++)
+			if (placement_allows(p, standard->prefer->pdata[i]))
+				g_ptr_array_add(p->prefer, g_strdup(standard->prefer->pdata[i]));
+
+	r = placement_check(p, &text);
+	if (r < 0)
+		return bus_error_set(error, r, text);
+	*ret_placement = g_steal_pointer(&p);
+	return 0;
+}
+
+static int check_capacity(struct manager *manager, const char *name, uint64_t size,
+			  const struct placement *p, sd_bus_error *error)
+{
+	const GPtrArray *tiers = inventory_tiers(manager->inventory);
+	g_autoptr(GString) names = g_string_new(NULL);
+	uint64_t capacity = 0;
+
+	for (unsigned int i = 0; i < tiers->len; i++) {
+		const struct tier *t = tiers->pdata[i];
+
+		if (!tier_has_pages(t) || !placement_allows(p, t->name))
+			continue;
+		capacity += t->capacity;
+		g_string_append_printf(names, "%s%s", names->len > 0 ? ", " : "", t->name);
+	}
+	if (size <= capacity)
+		return 0;
+	return bus_error_setf(error, ERROR_NO_SPACE,
+			      "'%s' of %" PRIu64
+			      " bytes does not fit on the tiers it may lie on (%s),"
+			      " which have %" PRIu64,
+			      name, size, names->str, capacity);
+}
+
+static char *wanted_tiers(const struct placement *p)
+{
+	GString *s = g_string_new(NULL);
+
+	for (unsigned int i = 0; i < p->prefer->len; i++)
+		g_string_append_printf(s, "%s%s", i > 0 ? " " : "", (char *)p->prefer->pdata[i]);
+	for (unsigned int i = 0; i < p->spread->len; i++)
+		g_string_append_printf(s, "%s%s", i > 0 ? " " : "",
+				       g_array_index(p->spread, struct spread_weight, i).tier);
+	if (s->len == 0)
+		for (unsigned int i = 0; i < p->allow->len; i++)
+			g_string_append_printf(s, "%s%s", i > 0 ? " " : "",
+					       (char *)p->allow->pdata[i]);
+	return g_string_free(s, FALSE);
+}
+
+static char *rule_text(struct manager *manager, const struct placement *p)
+{
+	GString *s = g_string_new(NULL);
+
+	if (p == manager->default_placement) {
+		g_string_append_printf(s, "default policy of %s", manager->options.config_path);
+		if (p->prefer->len == 0) {
+			g_string_append(s, ": none");
+			return g_string_free(s, FALSE);
+		}
+	} else {
+		g_string_append(s, "policy");
+	}
+	for (unsigned int i = 0; i < p->prefer->len; i++)
+		g_string_append_printf(s, "%s%s",
+				       i > 0 ? " " : " prefer=", (char *)p->prefer->pdata[i]);
+	for (unsigned int i = 0; i < p->spread->len; i++) {
+		const struct spread_weight *w = &g_array_index(p->spread, struct spread_weight, i);
+
+		g_string_append_printf(s, "%s%s=%u", i > 0 ? " " : " spread=", w->tier, w->weight);
+	}
+	for (unsigned int i = 0; i < p->allow->len; i++)
+		g_string_append_printf(s, "%s%s",
+				       i > 0 ? " " : " allow=", (char *)p->allow->pdata[i]);
+	if (p->prefer->len + p->spread->len + p->allow->len == 0)
+		g_string_append(s, " of the kernel");
+	return g_string_free(s, FALSE);
+}
+
+static void record_creation(struct manager *manager, struct morsel *m)
+{
+	g_autofree char *tiers = wanted_tiers(m->placement);
+	g_autofree char *text = rule_text(manager, m->placement);
+	GRefString *rule = g_ref_string_new_intern(text);
+	GRefString *reason = g_ref_string_new_intern(
+		tiers[0]
+			? "at creation"
+			: "at creation; the kernel takes the node of the CPU that touches a page first");
+
+	morsel_record(m, 0, m->size, tiers, rule, reason, m->created_usec);
+	g_ref_string_release(rule);
+	g_ref_string_release(reason);
+}
+
+/* The object is there: make it visible and answer. Undone where the descriptor cannot be given. */
+static int publish(struct manager *manager, struct morsel *m, sd_bus_message *message)
+{
+	__attribute__((cleanup(sd_bus_message_unrefp))) sd_bus_message *reply = NULL;
+	char id[MORSEL_ID_LENGTH + 1];
+	int fd, r;
+
+	fd = m->storage->ops->open_fd(m->object, true);
+	if (fd < 0)
+		return fd;
+	r = sd_bus_message_new_method_return(message, &reply);
+	if (r >= 0)
+		r = sd_bus_message_append(reply, "sh", morsel_id_string(m, id), fd);
+	close(fd);
+	if (r >= 0)
+		r = morsel_bus_append(reply, manager, m);
+	if (r < 0)
+		return r;
+
+	m->created_usec = now_realtime();
+	record_creation(manager, m);
+	registry_publish(manager->registry, m);
+	manager->stats.created++;
+	/* A caller that has gone meanwhile finds the morsel under its name when it comes back. */
+	(void)sd_bus_message_send(reply);
+	return 0;
+}
+
+static bool on_progress(uint64_t done, uint64_t total, void *userdata)
+{
+	struct creation *creation = userdata;
+
+	return !atomic_load_explicit(&creation->late.manager->stopping, memory_order_relaxed);
+}
+
+static void creation_run(struct work *w)
+{
+	struct creation *c = (struct creation *)w;
+	const struct storage_ops *ops = c->morsel->storage->ops;
+
+	if (ops->needs_prepare(c->morsel->object))
+		c->r = ops->prepare(c->morsel->object, on_progress, c, &c->text);
+	if (c->r >= 0 && c->populate)
+		c->r = ops->populate(c->morsel->object, 0, c->morsel->size, on_progress, c,
+				     &c->text);
+}
+
+static void creation_done(struct work *w, bool ran)
+{
+	struct creation *c = (struct creation *)w;
+	struct manager *manager = c->late.manager;
+	int r = ran ? c->r : -ECANCELED;
+
+	if (r >= 0)
+		r = publish(manager, c->morsel, c->late.message);
+	if (r < 0) {
+		registry_remove(manager->registry, c->morsel);
+		if (r != -EINVAL)
+			log_line(LOG_NOTICE, LOG_CREATE_FAILED, c->morsel->name,
+				 "morsel '%s' of %s: %s", c->morsel->name,
+				 users_name(manager->users, c->morsel->owner),
+				 c->text ? c->text : g_strerror(-r));
+	}
+	late_call_end(&c->late, r, c->text);
+	morsel_unref(c->morsel);
+	g_free(c->text);
+	g_free(c);
+}
+
+/* The name, bytes and tiers are checked and reserved: make the object, now or on a worker. */
+static int make_object(struct call *call, struct morsel *m, bool populate, sd_bus_error *error)
+{
+	struct manager *manager = call->manager;
+	g_autofree char *text = NULL;
+	struct creation *c;
+	int r;
+
+	if (manager_descriptors_short(manager, -1)) {
+		manager_log_descriptors(manager);
+		return bus_error_setf(error, ERROR_NO_DESCRIPTORS,
+				      "the daemon has no descriptor left for '%s' (limit %u)",
+				      m->name, manager->descriptors);
+	}
+	m->storage = manager->storage;
+	r = manager->storage->ops->create(manager->storage, manager->inventory, m->name, m->size,
+					  m->placement, &m->object, &text);
+	if (r < 0)
+		return bus_error_set(error, r == -EFBIG ? -ENOSPC : r, text);
+	if (!populate && !manager->storage->ops->needs_prepare(m->object))
+		return publish(manager, m, call->message);
+
+	c = g_new0(struct creation, 1);
+	r = late_call_begin(&c->late, call, error);
+	if (r < 0) {
+		g_free(c);
+		return r;
+	}
+	c->work.run = creation_run;
+	c->work.done = creation_done;
+	c->work.owner = call->caller->uid;
+	c->morsel = morsel_ref(m);
+	c->populate = populate;
+	worker_pool_submit(manager->memory, &c->work);
+	return 1;
+}
+
+static int check_arguments(struct call *call, const char *name, uint64_t size,
+			   struct create_options *o, sd_bus_error *error)
+{
+	const char *wrong = morsel_name_check(name);
+
+	if (wrong) {
+		g_autofree char *quoted = quote(name);
+
+		return bus_error_setf(error, ERROR_INVALID_ARGUMENT, "name %s %s", quoted, wrong);
+	}
+	if (o->page_size != 0 && o->page_size != 4096 && o->page_size != GRANULE_SIZE)
+		return bus_error_setf(error, ERROR_INVALID_ARGUMENT,
+				      "page_size %" PRIu64 " of '%s' is neither 4096 nor 2097152",
+				      o->page_size, name);
+	if (size == 0)
+		return bus_error_setf(error, ERROR_INVALID_ARGUMENT,
+				      "'%s' of 0 bytes; a morsel has at least one page", name);
+	if (o->mode & ~0666u)
+		return bus_error_setf(
+			error, ERROR_INVALID_ARGUMENT,
+			"mode %#o of '%s' is not made of rw for owner, group and others"
+			" (0666 at most)",
+			o->mode, name);
+	if (!(o->mode & 0400))
+		return bus_error_setf(error, ERROR_INVALID_ARGUMENT,
+				      "mode %04o of '%s' does not let its owner read it", o->mode,
+				      name);
+	if (!caller_is_root(call->caller) && !caller_in_group(call->caller, o->group))
+		return bus_error_setf(error, ERROR_ACCESS_DENIED,
+				      "group %" PRIu32 " of '%s' is not one of yours", o->group,
+				      name);
+	return 0;
+}
+
+static int create(struct call *call, struct create_options *o, const char *name, uint64_t size,
+		  sd_bus_error *error)
+{
+	struct manager *manager = call->manager;
+	struct registry_limits limits = manager_limits(manager);
+	g_autoptr(Placement) p = NULL;
+	g_autoptr(Morsel) m = NULL;
+	g_autofree char *text = NULL;
+	int r;
+
+	r = check_arguments(call, name, size, o, error);
+	if (r < 0)
+		return r;
+	r = make_placement(o, &p, error);
+	if (r < 0)
+		return r;
+	if (size % p->page_size != 0)
+		return bus_error_setf(error, ERROR_INVALID_ARGUMENT,
+				      "size %" PRIu64 " of '%s' is not a multiple of its page size,"
+				      " %" PRIu64,
+				      size, name, p->page_size);
+	r = check_capacity(manager, name, size, p, error);
+	if (r < 0)
+		return r;
+
+	m = morsel_new(name, call->caller->uid, o->group, o->mode, size);
+	m->placement = g_steal_pointer(&p);
+	m->account = g_ref_string_acquire(caller_account(call->caller, manager->root_fd));
+	if (o->initiators->len > 0)
+		m->initiators = g_array_ref(o->initiators);
+	r = registry_add(manager->registry, m, &limits, &text);
+	if (r < 0)
+		return bus_error_set(error, r, text);
+	if (manager->dry_run)
+		r = bus_error_setf(error, ERROR_NOT_SUPPORTED,
+				   "dry run: would have created '%s' of %" PRIu64 " bytes", name,
+				   size);
+	else
+		r = make_object(call, m, o->populate, error);
+	if (r < 0)
+		registry_remove(manager->registry, m);
+	return r;
+}
+
+int create_call(struct call *call, sd_bus_error *error)
+{
+	static const struct bus_option options[] = {
+		{ "prefer", "as", read_tiers, offsetof(struct create_options, prefer) },
+		{ "allow", "as", read_tiers, offsetof(struct create_options, allow) },
+		{ "spread", "a{su}", read_spread, 0 },
+		{ "page_size", "t", bus_option_u64, offsetof(struct create_options, page_size) },
+		{ "mode", "u", bus_option_u32, offsetof(struct create_options, mode) },
+		{ "group", "u", bus_option_u32, offsetof(struct create_options, group) },
+		{ "populate", "b", bus_option_bool, offsetof(struct create_options, populate) },
+		{ "initiators", "ai", read_initiators, 0 },
+	};
+	struct create_options o = {
+		.manager = call->manager,
+		.prefer = g_ptr_array_new_with_free_func(g_free),
+		.allow = g_ptr_array_new_with_free_func(g_free),
+		.spread = placement_new(),
+		.initiators = g_array_new(FALSE, FALSE, sizeof(int)),
+		.mode = 0600,
+		.group = call->caller->gid,
+	};
+	const char *name;
+	uint64_t size;
+	int r;
+
+	r = sd_bus_message_read(call->message, "st", &name, &size);
+	if (r >= 0)
+		r = bus_options_read(call->message, options, G_N_ELEMENTS(options), &o, error);
+	if (r >= 0)
+		r = create(call, &o, name, size, error);
+	options_done(&o);
+	return r;
+}

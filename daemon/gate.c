@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <string.h>
+
+#include "bus-error.h"
+#include "connection.h"
+#include "gate.h"
+#include "log.h"
+#include "manager.h"
+
+/* Names on the bus remembered; a forgotten one is asked for again. */
+#define GATE_NAMES_MAX 4096
+/* Calls of one name that wait for its credentials: more than one only if it sends without waiting. */
+#define GATE_WAITING_MAX 64
+
+struct waiting {
+	sd_bus_message *message;
+	call_handler_t handler;
+};
+
+struct name {
+	char *unique;
+	struct gate *gate;
+	struct connection *connection;
+	struct caller *caller; /* NULL: asked for */
+	sd_bus_slot *slot;
+	GQueue waiting; /* of struct waiting * */
+	GList used;	/* in gate->used, the last used first */
+};
+
+struct gate {
+	GHashTable *names; /* unique → struct name */
+	GQueue used;
+};
+
+static void name_free(gpointer p)
+{
+	struct name *n = p;
+	struct waiting *w;
+
+	g_queue_unlink(&n->gate->used, &n->used);
+	sd_bus_slot_unref(n->slot);
+	while ((w = g_queue_pop_head(&n->waiting))) {
+		sd_bus_message_unref(w->message);
+		g_free(w);
+	}
+	caller_unref(n->caller);
+	g_free(n->unique);
+	g_free(n);
+}
+
+struct gate *gate_new(void)
+{
+	struct gate *g = g_new0(struct gate, 1);
+
+	g->names = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, name_free);
+	g_queue_init(&g->used);
+	return g;
+}
+
+struct gate *gate_free(struct gate *g)
+{
+	if (g) {
+		g_hash_table_unref(g->names);
+		g_free(g);
+	}
+	return NULL;
+}
+
+void gate_forget(struct gate *g)
+{
+	g_hash_table_remove_all(g->names);
+}
+
+static int run(struct connection *c, struct caller *caller, sd_bus_message *m,
+	       call_handler_t handler, sd_bus_error *error)
+{
+	struct call call = {
+		.manager = c->manager, .connection = c, .caller = caller, .message = m
+	};
+	int r;
+
+	if (!connection_reads(c))
+		return 1;
+	r = handler(&call, error);
+	if (r >= 0)
+		return 1;
+	if (!sd_bus_error_is_set(error))
+		bus_error_set(error, r, NULL);
+	if (r == -EMFILE || r == -ENFILE)
+		manager_log_descriptors(c->manager);
+	return r;
+}
+
+static bool has_group(const GArray *groups, gid_t gid)
+{
+	for (unsigned int i = 0; i < groups->len; i++)
+		if (g_array_index(groups, gid_t, i) == gid)
+			return true;
+	return false;
+}
+
+static int read_credentials(sd_bus_message *reply, struct connection *c, struct caller **ret_caller)
+{
+	uint32_t uid = UINT32_MAX, pid = 0;
+	g_autoptr(Caller) caller = NULL;
+	g_autoptr(GArray) groups = NULL;
+	const char *key, *type;
+	int r;
+
+	r = sd_bus_message_enter_container(reply, 'a', "{sv}");
+	if (r < 0)
+		return r;
+	while ((r = sd_bus_message_enter_container(reply, 'e', "sv")) > 0) {
+		r = sd_bus_message_read(reply, "s", &key);
+		if (r < 0)
+			return r;
+		r = sd_bus_message_peek_type(reply, NULL, &type);
+		if (r < 0)
+			return r;
+		if (strcmp(key, "UnixUserID") == 0 && strcmp(type, "u") == 0) {
+			r = sd_bus_message_read(reply, "v", "u", &uid);
+		} else if (strcmp(key, "ProcessID") == 0 && strcmp(type, "u") == 0) {
+			r = sd_bus_message_read(reply, "v", "u", &pid);
+		} else if (strcmp(key, "UnixGroupIDs") == 0 && strcmp(type, "au") == 0) {
+			const void *data;
+			size_t size;
+
+			r = sd_bus_message_enter_container(reply, 'v', "au");
+			if (r < 0)
+				return r;
+			r = sd_bus_message_read_array(reply, 'u', &data, &size);
+			if (r < 0)
+				return r;
+			g_clear_pointer(&groups, g_array_unref);
+			groups = g_array_new(FALSE, FALSE, sizeof(gid_t));
+			g_array_append_vals(groups, data, size / sizeof(uint32_t));
+			r = sd_bus_message_exit_container(reply);
+		} else {
+			r = sd_bus_message_skip(reply, "v");
+		}
+		if (r < 0)
+			return r;
+		r = sd_bus_message_exit_container(reply);
+		if (r < 0)
+			return r;
+	}
+	if (r < 0)
+		return r;
+	if (uid == UINT32_MAX)
+		return -ENODATA;
+
+	/* The bus does not say which group is the primary one, /proc does. Where both tell groups, the bus's
+	 * are as of the connection, and so right even if the process has gone since. */
+	caller = caller_new(uid, UINT32_MAX, pid);
+	r = caller_read_groups(c->manager->root_fd, caller);
+	if (groups && groups->len > 0) {
+		if (r < 0 || !has_group(groups, caller->gid))
+			caller->gid = g_array_index(groups, gid_t, 0);
+		g_array_unref(caller->groups);
+		caller->groups = g_steal_pointer(&groups);
+	} else if (r < 0) {
+		return r;
+	}
+	*ret_caller = g_steal_pointer(&caller);
+	return 0;
+}
+
+static int on_credentials(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
+{
+	struct name *n = userdata;
+	const sd_bus_error *e = sd_bus_message_get_error(reply);
+	g_autoptr(Caller) caller = NULL;
+	struct waiting *w;
+	GQueue waiting;
+	int r;
+
+	n->slot = sd_bus_slot_unref(n->slot);
+	waiting = n->waiting;
+	g_queue_init(&n->waiting);
+
+	r = e ? -EACCES : read_credentials(reply, n->connection, &caller);
+	if (r >= 0)
+		n->caller = caller_ref(caller);
+
+	while ((w = g_queue_pop_head(&waiting))) {
+		sd_bus_error error = SD_BUS_ERROR_NULL;
+		int k = r;
+
+		if (r >= 0)
+			k = run(n->connection, caller, w->message, w->handler, &error);
+		else
+			bus_error_set(&error, -EACCES,
+				      "the bus does not tell who calls; see the journal");
+		if (k < 0)
+			sd_bus_reply_method_error(w->message, &error);
+		sd_bus_error_free(&error);
+		sd_bus_message_unref(w->message);
+		g_free(w);
+	}
+	if (r < 0) {
+		log_line(LOG_DEBUG, LOG_INTERNAL, n->unique, "credentials of %s: %s, call refused",
+			 n->unique, e ? e->message : g_strerror(-r));
+		g_hash_table_remove(n->gate->names, n->unique);
+	}
+	return 0;
+}
+
+static void forget_least_used(struct gate *g)
+{
+	GList *link = g->used.tail;
+
+	/* Those that are being asked for have calls waiting. */
+	while (link && !((struct name *)link->data)->caller)
+		link = link->prev;
+	if (link)
+		g_hash_table_remove(g->names, ((struct name *)link->data)->unique);
+}
+
+static int ask(struct connection *c, struct gate *g, const char *unique, struct name **ret_name)
+{
+	struct name *n = g_new0(struct name, 1);
+	int r;
+
+	n->unique = g_strdup(unique);
+	n->gate = g;
+	n->connection = c;
+	n->used.data = n;
+	g_queue_init(&n->waiting);
+	g_queue_push_head_link(&g->used, &n->used);
+
+	r = sd_bus_call_method_async(c->bus, &n->slot, "org.freedesktop.DBus",
+				     "/org/freedesktop/DBus", "org.freedesktop.DBus",
+				     "GetConnectionCredentials", on_credentials, n, "s", unique);
+	if (r < 0) {
+		name_free(n);
+		return r;
+	}
+	g_hash_table_insert(g->names, n->unique, n);
+	if (g_hash_table_size(g->names) > GATE_NAMES_MAX)
+		forget_least_used(g);
+	*ret_name = n;
+	return 0;
+}
+
+struct caller *gate_known(struct connection *c, sd_bus_message *m)
+{
+	const char *sender;
+	struct name *n;
+
+	if (c->caller)
+		return c->caller;
+	sender = sd_bus_message_get_sender(m);
+	n = sender ? g_hash_table_lookup(c->manager->gate->names, sender) : NULL;
+	return n ? n->caller : NULL;
+}
+
+int gate_call(struct connection *c, sd_bus_message *m, call_handler_t handler, sd_bus_error *error)
+{
+	struct gate *g = c->manager->gate;
+	g_autoptr(Caller) caller = NULL;
+	const char *sender;
+	struct waiting *w;
+	struct name *n;
+	int r;
+
+	if (c->caller) {
+		caller = caller_ref(c->caller);
+		return run(c, caller, m, handler, error);
+	}
+
+	sender = sd_bus_message_get_sender(m);
+	if (!sender)
+		return bus_error_setf(error, ERROR_ACCESS_DENIED, "a call without a sender");
+	n = g_hash_table_lookup(g->names, sender);
+	if (n && n->caller) {
+		g_queue_unlink(&g->used, &n->used);
+		g_queue_push_head_link(&g->used, &n->used);
+		caller = caller_ref(n->caller);
+		return run(c, caller, m, handler, error);
+	}
+	if (!n) {
+		r = ask(c, g, sender, &n);
+		if (r < 0)
+			return r;
+	}
+	if (g_queue_get_length(&n->waiting) >= GATE_WAITING_MAX)
+		return bus_error_setf(
+			error, ERROR_QUOTA_EXCEEDED,
+			"%d calls wait for the bus to tell who calls; that is the limit",
+			GATE_WAITING_MAX);
+	w = g_new(struct waiting, 1);
+	w->message = sd_bus_message_ref(m);
+	w->handler = handler;
+	g_queue_push_tail(&n->waiting, w);
+	return 1;
+}

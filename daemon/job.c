@@ -1,0 +1,518 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "clock.h"
+#include "job-bus.h"
+#include "job.h"
+#include "log.h"
+#include "manager.h"
+
+/* PropertiesChanged at most this often. */
+#define TELL_USEC 250000
+
+struct jobs {
+	struct manager *manager;
+	struct worker_pool *pool;
+	GTree *by_id;
+	uint32_t last_id;
+	GHashTable *queues; /* uid → struct job_queue */
+	GQueue turns;	    /* of struct job_queue, whose turn is next first */
+	GQueue finished;    /* of struct job, the first that ended first */
+	unsigned int parallel, running;
+	sd_event_source *tell, *expire;
+	bool stopping;
+};
+
+struct job_queue {
+	uid_t owner;
+	GQueue jobs;
+	GList turn;
+};
+
+static gint compare_id(gconstpointer a, gconstpointer b, gpointer data)
+{
+	uint32_t x = GPOINTER_TO_UINT(a), y = GPOINTER_TO_UINT(b);
+
+	return x < y ? -1 : x > y;
+}
+
+static struct job *job_ref(struct job *job)
+{
+	g_ref_count_inc(&job->refs);
+	return job;
+}
+
+static void job_unref(struct job *job)
+{
+	sd_bus_message *waiter;
+
+	if (!g_ref_count_dec(&job->refs))
+		return;
+	morsel_unref(job->morsel);
+	g_free(job->morsel_name);
+	tier_unref(job->tier);
+	storage_move_result_done(&job->moved);
+	g_free(job->error);
+	g_free(job->destination);
+	while ((waiter = g_queue_pop_head(&job->waiters)))
+		sd_bus_message_unref(waiter);
+	g_free(job);
+}
+
+static void job_unrefp(gpointer p)
+{
+	job_unref(p);
+}
+
+const char *job_state_to_string(enum job_state s)
+{
+	static const char *const names[] = { "queued", "running", "done", "failed", "cancelled" };
+
+	return names[s];
+}
+
+struct jobs *jobs_new(struct manager *manager, struct worker_pool *pool)
+{
+	struct jobs *jobs = g_new0(struct jobs, 1);
+
+	jobs->manager = manager;
+	jobs->pool = pool;
+	jobs->by_id = g_tree_new_full(compare_id, NULL, NULL, job_unrefp);
+	jobs->queues = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+	g_queue_init(&jobs->turns);
+	g_queue_init(&jobs->finished);
+	jobs->parallel = 1;
+	return jobs;
+}
+
+struct jobs *jobs_free(struct jobs *jobs)
+{
+	if (!jobs)
+		return NULL;
+	sd_event_source_disable_unref(jobs->tell);
+	sd_event_source_disable_unref(jobs->expire);
+	g_tree_unref(jobs->by_id);
+	g_hash_table_unref(jobs->queues);
+	g_free(jobs);
+	return NULL;
+}
+
+static bool on_progress(uint64_t done, uint64_t total, void *userdata)
+{
+	struct job *job = userdata;
+
+	atomic_store_explicit(&job->done, done, memory_order_relaxed);
+	atomic_store_explicit(&job->total, total, memory_order_relaxed);
+	return !atomic_load_explicit(&job->cancel, memory_order_relaxed);
+}
+
+/* What a move would do, from where the pages lie. */
+static int look_only(struct job *job)
+{
+	struct storage_residency residency = {};
+	int r;
+
+	r = job->morsel->storage->ops->residency(job->morsel->object, job->offset, job->length,
+						 true, on_progress, job, &residency, NULL);
+	if (r < 0) {
+		job->error = g_strdup_printf("cannot look at the pages of %s: %s", job->morsel_id,
+					     g_strerror(-r));
+		return r;
+	}
+	for (unsigned int i = 0; i < residency.by_node->len; i++) {
+		uint64_t bytes = g_array_index(residency.by_node, uint64_t, i);
+		bool there = false;
+
+		for (unsigned int j = 0; j < job->tier->nodes->len; j++)
+			there = there || g_array_index(job->tier->nodes, int, j) == (int)i;
+		*(there ? &job->moved.already : &job->moved.moved) += bytes;
+	}
+	job->moved.absent = residency.absent + residency.swapped;
+	storage_residency_done(&residency);
+	return 0;
+}
+
+static void job_run(struct work *w)
+{
+	struct job *job = (struct job *)w;
+
+	if (atomic_load_explicit(&job->cancel, memory_order_relaxed))
+		job->result = -ECANCELED;
+	else if (job->dry_run)
+		job->result = look_only(job);
+	else
+		job->result = job->morsel->storage->ops->move(job->morsel->object, job->offset,
+							      job->length, job->tier,
+							      job->bandwidth, on_progress, job,
+							      &job->moved, &job->error);
+}
+
+static void expire_later(struct jobs *jobs);
+
+static void forget_finished(struct jobs *jobs, struct job *job)
+{
+	g_queue_unlink(&jobs->finished, &job->link);
+	g_tree_remove(jobs->by_id, GUINT_TO_POINTER(job->id));
+}
+
+static int on_expire(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct jobs *jobs = userdata;
+	struct job *job;
+
+	while ((job = g_queue_peek_head(&jobs->finished)) &&
+	       job->ended_usec + JOBS_FINISHED_USEC <= usec)
+		forget_finished(jobs, job);
+	expire_later(jobs);
+	return 0;
+}
+
+/* The timer runs only while there is something to forget. */
+static void expire_later(struct jobs *jobs)
+{
+	struct job *first = g_queue_peek_head(&jobs->finished);
+
+	sd_event_source_disable_unref(jobs->expire);
+	jobs->expire = NULL;
+	if (first && !jobs->stopping)
+		(void)sd_event_add_time(jobs->manager->event, &jobs->expire, CLOCK_MONOTONIC,
+					first->ended_usec + JOBS_FINISHED_USEC, 5000000, on_expire,
+					jobs);
+}
+
+static void tell_one(struct job *job)
+{
+	uint64_t done = atomic_load_explicit(&job->done, memory_order_relaxed);
+
+	if (!job->starter || (done == job->told_done && job->state == job->told_state))
+		return;
+	job->told_done = done;
+	job->told_state = job->state;
+	job_bus_tell_changed(job);
+}
+
+static gboolean tell_running(gpointer key, gpointer value, gpointer data)
+{
+	struct job *job = value;
+
+	if (job->state == JOB_RUNNING)
+		tell_one(job);
+	return FALSE;
+}
+
+static int on_tell(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct jobs *jobs = userdata;
+
+	g_tree_foreach(jobs->by_id, tell_running, NULL);
+	if (jobs->running > 0) {
+		sd_event_source_set_time_relative(s, TELL_USEC);
+		sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+	}
+	return 0;
+}
+
+static void tell_while_running(struct jobs *jobs)
+{
+	if (jobs->tell) {
+		int enabled;
+
+		if (sd_event_source_get_enabled(jobs->tell, &enabled) >= 0 &&
+		    enabled != SD_EVENT_OFF)
+			return;
+		sd_event_source_disable_unref(jobs->tell);
+		jobs->tell = NULL;
+	}
+	(void)sd_event_add_time_relative(jobs->manager->event, &jobs->tell, CLOCK_MONOTONIC,
+					 TELL_USEC, 0, on_tell, jobs);
+}
+
+static void record_move(struct job *job, uint64_t now_usec)
+{
+	uint64_t length = job->length;
+	g_autofree char *text = NULL;
+	GRefString *rule, *reason;
+
+	if (job->dry_run || job->morsel->destroyed)
+		return;
+	/* A move goes through its range from the front. */
+	if (job->state != JOB_DONE)
+		length = MIN(length, atomic_load(&job->done) / 4096 * 4096);
+	if (length == 0)
+		return;
+	text = g_strdup_printf("moved to %s by %s (job %" PRIu32 "%s)", job->tier->name,
+			       users_name(job->manager->users, job->owner), job->id,
+			       job->state == JOB_DONE	  ? ""
+			       : job->state == JOB_FAILED ? ", which failed"
+							  : ", which was cancelled");
+	rule = g_ref_string_new_intern("move");
+	reason = g_ref_string_new(text);
+	morsel_record(job->morsel, job->offset, length, job->tier->name, rule, reason, now_usec);
+	g_ref_string_release(rule);
+	g_ref_string_release(reason);
+}
+
+static void log_end(struct job *job)
+{
+	if (job->dry_run)
+		return;
+	if (job->state == JOB_FAILED)
+		log_line(LOG_WARNING, LOG_MOVE_FAILED, job->morsel_id,
+			 "job %" PRIu32 ": moving %s (%s) to %s: %s", job->id, job->morsel_id,
+			 job->morsel_name, job->tier->name, job->error);
+	else
+		log_line(LOG_INFO, LOG_MOVE_ENDED, job->morsel_id,
+			 "job %" PRIu32 ": move of %s (%s) to %s %s: %" PRIu64
+			 " bytes moved, %" PRIu64 " were there, %" PRIu64 " failed",
+			 job->id, job->morsel_id, job->morsel_name, job->tier->name,
+			 job_state_to_string(job->state), job->moved.moved, job->moved.already,
+			 job->moved.failed);
+}
+
+static void start_next(struct jobs *jobs);
+
+static void end(struct job *job, enum job_state state)
+{
+	struct manager *manager = job->manager;
+	struct jobs *jobs = manager->jobs;
+	sd_bus_message *waiter;
+
+	job->state = state;
+	job->ended_usec = now_monotonic();
+	if (state == JOB_FAILED && !job->error)
+		job->error = g_strdup(g_strerror(-job->result));
+	if (state == JOB_CANCELLED) {
+		g_free(job->error);
+		job->error = g_strdup("cancelled");
+	}
+	if (state == JOB_DONE)
+		atomic_store(&job->done, atomic_load(&job->total));
+	if (!job->dry_run)
+		manager_count_move(manager, &job->moved);
+	record_move(job, now_realtime());
+	log_end(job);
+
+	job->morsel = morsel_unref(job->morsel);
+	job->user->jobs--;
+	registry_user_put(manager->registry, job->user);
+	job->user = NULL;
+
+	job_bus_tell_changed(job);
+	job_bus_tell_removed(job);
+	while ((waiter = g_queue_pop_head(&job->waiters))) {
+		job_bus_answer_wait(job, waiter);
+		sd_bus_message_unref(waiter);
+	}
+
+	g_queue_push_tail_link(&jobs->finished, &job->link);
+	while (g_queue_get_length(&jobs->finished) > JOBS_FINISHED_MAX)
+		forget_finished(jobs, g_queue_peek_head(&jobs->finished));
+	if (!jobs->expire)
+		expire_later(jobs);
+}
+
+static void job_done(struct work *w, bool ran)
+{
+	struct job *job = (struct job *)w;
+	struct jobs *jobs = job->manager->jobs;
+
+	jobs->running--;
+	job->morsel->moves--;
+	end(job, !ran || job->result == -ECANCELED ? JOB_CANCELLED
+		 : job->result < 0		   ? JOB_FAILED
+						   : JOB_DONE);
+	job_unref(job);
+	start_next(jobs);
+}
+
+/* The next owner's first job whose morsel nobody moves. */
+static struct job *take_next(struct jobs *jobs)
+{
+	for (unsigned int n = g_queue_get_length(&jobs->turns); n > 0; n--) {
+		GList *turn = g_queue_pop_head_link(&jobs->turns);
+		struct job_queue *q = turn->data;
+		struct job *job = NULL;
+
+		for (GList *l = q->jobs.head; l; l = l->next)
+			if (((struct job *)l->data)->morsel->moves == 0) {
+				job = l->data;
+				g_queue_unlink(&q->jobs, l);
+				break;
+			}
+		if (g_queue_is_empty(&q->jobs))
+			g_hash_table_remove(jobs->queues, GUINT_TO_POINTER(q->owner));
+		else
+			g_queue_push_tail_link(&jobs->turns, turn);
+		if (job)
+			return job;
+	}
+	return NULL;
+}
+
+static void start_next(struct jobs *jobs)
+{
+	struct job *job;
+
+	while (!jobs->stopping && jobs->running < jobs->parallel && (job = take_next(jobs))) {
+		uint64_t all = jobs->manager->config->move_bandwidth;
+
+		job->state = JOB_RUNNING;
+		job->morsel->moves++;
+		/* All together may use what is configured: each gets its share of the worst case. */
+		job->bandwidth = all == 0 ? 0 : MAX(all / jobs->parallel, 1);
+		jobs->running++;
+		worker_pool_submit(jobs->pool, &job_ref(job)->work);
+		tell_while_running(jobs);
+	}
+}
+
+int jobs_move(struct jobs *jobs, struct morsel *m, struct tier *tier, uint64_t offset,
+	      uint64_t length, bool dry_run, const struct caller *caller,
+	      struct connection *starter, const char *destination, struct job **ret_job,
+	      char **ret_text)
+{
+	struct user *user = registry_user_get(jobs->manager->registry, caller->uid);
+	struct job_queue *q;
+	struct job *job;
+
+	if (user->jobs >= JOBS_PER_USER) {
+		*ret_text = g_strdup_printf("%s has %u jobs queued or running; that is the limit",
+					    users_name(jobs->manager->users, caller->uid),
+					    user->jobs);
+		registry_user_put(jobs->manager->registry, user);
+		return -EDQUOT;
+	}
+
+	job = g_new0(struct job, 1);
+	g_ref_count_init(&job->refs);
+	job->work.run = job_run;
+	job->work.done = job_done;
+	job->work.owner = caller->uid;
+	job->manager = jobs->manager;
+	do {
+		job->id = ++jobs->last_id;
+	} while (job->id == 0 || g_tree_lookup(jobs->by_id, GUINT_TO_POINTER(job->id)));
+	job->state = job->told_state = JOB_QUEUED;
+	job->owner = caller->uid;
+	job->user = user;
+	job->morsel = morsel_ref(m);
+	morsel_id_string(m, job->morsel_id);
+	job->morsel_owner = m->owner;
+	job->morsel_name = g_strdup(m->name);
+	job->tier = tier_ref(tier);
+	job->offset = offset;
+	job->length = length;
+	job->dry_run = dry_run;
+	job->created_usec = now_realtime();
+	atomic_init(&job->total, length);
+	job->starter = starter;
+	job->destination = g_strdup(destination);
+	g_queue_init(&job->waiters);
+	job->link.data = job;
+	user->jobs++;
+
+	g_tree_insert(jobs->by_id, GUINT_TO_POINTER(job->id), job);
+	q = g_hash_table_lookup(jobs->queues, GUINT_TO_POINTER(caller->uid));
+	if (!q) {
+		q = g_new0(struct job_queue, 1);
+		q->owner = caller->uid;
+		q->turn.data = q;
+		g_queue_init(&q->jobs);
+		g_hash_table_insert(jobs->queues, GUINT_TO_POINTER(q->owner), q);
+		g_queue_push_tail_link(&jobs->turns, &q->turn);
+	}
+	g_queue_push_tail_link(&q->jobs, &job->link);
+	start_next(jobs);
+
+	*ret_job = job;
+	return 0;
+}
+
+struct job *jobs_find(struct jobs *jobs, uint32_t id)
+{
+	return g_tree_lookup(jobs->by_id, GUINT_TO_POINTER(id));
+}
+
+struct job *jobs_after(struct jobs *jobs, uint32_t after)
+{
+	GTreeNode *n = g_tree_upper_bound(jobs->by_id, GUINT_TO_POINTER(after));
+
+	return n ? g_tree_node_value(n) : NULL;
+}
+
+void job_cancel(struct job *job)
+{
+	struct jobs *jobs = job->manager->jobs;
+	struct job_queue *q;
+
+	atomic_store_explicit(&job->cancel, true, memory_order_relaxed);
+	if (job->state != JOB_QUEUED)
+		return; /* a running one ends by itself */
+
+	q = g_hash_table_lookup(jobs->queues, GUINT_TO_POINTER(job->owner));
+	g_queue_unlink(&q->jobs, &job->link);
+	if (g_queue_is_empty(&q->jobs)) {
+		g_queue_unlink(&jobs->turns, &q->turn);
+		g_hash_table_remove(jobs->queues, GUINT_TO_POINTER(q->owner));
+	}
+	end(job, JOB_CANCELLED);
+}
+
+/* Jobs are bounded by JOBS_PER_USER and JOBS_FINISHED_MAX; end() changes the tree's values only by
+ * forgetting finished ones, so what to do is collected first. */
+static void cancel_if(struct jobs *jobs, struct morsel *m)
+{
+	g_autoptr(GPtrArray) found = g_ptr_array_new();
+
+	for (GTreeNode *n = g_tree_node_first(jobs->by_id); n; n = g_tree_node_next(n)) {
+		struct job *job = g_tree_node_value(n);
+
+		if (job->morsel && (!m || job->morsel == m))
+			g_ptr_array_add(found, job_ref(job));
+	}
+	for (unsigned int i = 0; i < found->len; i++) {
+		job_cancel(found->pdata[i]);
+		job_unref(found->pdata[i]);
+	}
+}
+
+void jobs_cancel_morsel(struct jobs *jobs, struct morsel *m)
+{
+	cancel_if(jobs, m);
+}
+
+void jobs_stop(struct jobs *jobs)
+{
+	jobs->stopping = true;
+	cancel_if(jobs, NULL);
+}
+
+void jobs_forget_connection(struct jobs *jobs, struct connection *c)
+{
+	for (GTreeNode *n = g_tree_node_first(jobs->by_id); n; n = g_tree_node_next(n)) {
+		struct job *job = g_tree_node_value(n);
+
+		if (job->starter == c)
+			job->starter = NULL;
+	}
+}
+
+void jobs_set_parallel(struct jobs *jobs, unsigned int n)
+{
+	jobs->parallel = n;
+	worker_pool_set_threads(jobs->pool, n);
+	start_next(jobs);
+}
+
+unsigned int jobs_running(const struct jobs *jobs)
+{
+	return jobs->running;
+}
+
+bool job_visible(const struct job *job, const struct caller *caller)
+{
+	return caller_is_root(caller) || caller->uid == job->owner ||
+	       caller->uid == job->morsel_owner;
+}

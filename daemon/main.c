@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <glib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "manager.h"
+
+#define DEFAULT_LISTEN "/run/morsel/bus"
+#define DEFAULT_CONFIG "/etc/morsel/morseld.conf"
+
+static int run(int argc, char **argv)
+{
+	g_autofree char *address = NULL, *listen_path = NULL, *config = NULL, *root = NULL,
+			*state_dir = NULL;
+	gboolean dry_run = FALSE, version = FALSE, debug = FALSE;
+	const GOptionEntry entries[] = {
+		{ "address", 0, 0, G_OPTION_ARG_STRING, &address,
+		  "The message bus: 'system' (the default), a D-Bus address, or 'none'",
+		  "ADDRESS" },
+		{ "listen", 0, 0, G_OPTION_ARG_FILENAME, &listen_path,
+		  "The applications' socket (default: " DEFAULT_LISTEN ")", "PATH" },
+		{ "config", 0, 0, G_OPTION_ARG_FILENAME, &config,
+		  "Configuration; drop-ins are in FILE.d (default: " DEFAULT_CONFIG ")", "FILE" },
+		{ "root", 0, 0, G_OPTION_ARG_FILENAME, &root,
+		  "Read /sys and /proc below DIR instead", "DIR" },
+		{ "state-dir", 0, 0, G_OPTION_ARG_FILENAME, &state_dir,
+		  "Directory for lasting state, locked while the daemon runs", "DIR" },
+		{ "dry-run", 0, 0, G_OPTION_ARG_NONE, &dry_run,
+		  "Check every call, but create, move and destroy nothing", NULL },
+		{ "debug", 0, 0, G_OPTION_ARG_NONE, &debug, "Log more", NULL },
+		{ "version", 0, 0, G_OPTION_ARG_NONE, &version, "Print the version", NULL },
+		{ NULL },
+	};
+	g_autoptr(GOptionContext) context = g_option_context_new("- the daemon of morsel");
+	g_autoptr(GError) error = NULL;
+	struct manager_options options = {};
+	struct manager *manager;
+	int r;
+
+	g_option_context_add_main_entries(context, entries, NULL);
+	if (!g_option_context_parse(context, &argc, &argv, &error)) {
+		fprintf(stderr, "morseld: %s\n", error->message);
+		return 2;
+	}
+	if (argc > 1) {
+		fprintf(stderr, "morseld: unexpected argument '%s'\n", argv[1]);
+		return 2;
+	}
+	if (version) {
+		printf("morseld %s\n", MORSEL_VERSION);
+		return EXIT_SUCCESS;
+	}
+
+	log_init(debug ? LOG_DEBUG : LOG_INFO);
+	options.address = !address ? "system" : g_str_equal(address, "none") ? NULL : address;
+	options.listen_path = listen_path ? listen_path : DEFAULT_LISTEN;
+	options.config_path = config ? config : DEFAULT_CONFIG;
+	options.root = root ? root : "/";
+	options.state_dir = state_dir;
+	options.dry_run = dry_run;
+
+	r = manager_new(&options, &manager);
+	if (r < 0)
+		return EXIT_FAILURE;
+	r = manager_run(manager);
+	manager_free(manager);
+	return r < 0 ? EXIT_FAILURE : r;
+}
+
+int main(int argc, char **argv)
+{
+	return run(argc, argv);
+}

@@ -1,0 +1,617 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "connection.h"
+#include "hotplug.h"
+#include "log.h"
+#include "manager.h"
+#include "morsel-bus.h"
+#include "tier-bus.h"
+
+/* Residency and explain of a large object take a core; two let a small one pass. */
+#define QUERY_THREADS 2
+/* Populating and freeing: bound by memory bandwidth, and one hundred GiB must not hold up one MiB. */
+#define MEMORY_THREADS 2
+/* Connections freed in one turn of the loop. */
+#define REAP_PER_TURN 16
+
+static int fail(int r, const char *what, const char *object)
+{
+	log_line(LOG_ERR, LOG_START_FAILED, object, "%s%s%s: %s", what, object ? " " : "",
+		 object ? object : "", g_strerror(-r));
+	return r;
+}
+
+/* --- Descriptors ---------------------------------------------------------------------------- */
+
+/* Each morsel and each connection is one: take all that may be had. */
+static void raise_descriptors(struct manager *m)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		limit.rlim_cur = limit.rlim_max = 1024;
+	if (limit.rlim_cur < limit.rlim_max) {
+		struct rlimit raised = { .rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max };
+
+		if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+			limit = raised;
+	}
+	m->descriptors = MIN(limit.rlim_cur, INT_MAX);
+}
+
+bool manager_descriptors_short(struct manager *m, int fd)
+{
+	int probe = fd;
+
+	/* The kernel gives the lowest number that is free: numbers near the limit mean few are left. */
+	if (fd < 0) {
+		probe = fcntl(m->spare_fd, F_DUPFD_CLOEXEC, 0);
+		if (probe < 0)
+			return true;
+		close(probe);
+	}
+	return (unsigned int)probe + DESCRIPTORS_RESERVED >= m->descriptors;
+}
+
+void manager_log_descriptors(struct manager *m)
+{
+	static struct log_rate rate = { .interval_usec = 10000000, .burst = 1 };
+
+	if (log_rate_pass(&rate, LOG_NO_DESCRIPTORS))
+		log_line(LOG_WARNING, LOG_NO_DESCRIPTORS, NULL,
+			 "out of descriptors: %u morsels, %u connections, limit %u (LimitNOFILE=)",
+			 registry_morsels(m->registry), g_hash_table_size(m->connections),
+			 m->descriptors);
+}
+
+/* --- Connections ---------------------------------------------------------------------------- */
+
+void manager_connection_added(struct manager *m, struct connection *c)
+{
+	g_hash_table_add(m->connections, c);
+	g_hash_table_insert(m->connections_by_uid, GUINT_TO_POINTER(c->caller->uid),
+			    GUINT_TO_POINTER(manager_connections_of(m, c->caller->uid) + 1));
+}
+
+unsigned int manager_connections_of(struct manager *m, uid_t uid)
+{
+	return GPOINTER_TO_UINT(g_hash_table_lookup(m->connections_by_uid, GUINT_TO_POINTER(uid)));
+}
+
+void manager_connection_closed(struct manager *m, struct connection *c)
+{
+	jobs_forget_connection(m->jobs, c);
+	g_queue_push_tail(&m->closed, c);
+	sd_event_source_set_enabled(m->reap, SD_EVENT_ONESHOT);
+}
+
+static void reap(struct manager *m, struct connection *c)
+{
+	unsigned int n;
+
+	if (!c->caller) {
+		broker_lost(m->broker);
+		return;
+	}
+	g_hash_table_remove(m->connections, c);
+	n = manager_connections_of(m, c->caller->uid);
+	if (n > 1)
+		g_hash_table_insert(m->connections_by_uid, GUINT_TO_POINTER(c->caller->uid),
+				    GUINT_TO_POINTER(n - 1));
+	else
+		g_hash_table_remove(m->connections_by_uid, GUINT_TO_POINTER(c->caller->uid));
+	connection_free(c);
+}
+
+static int on_reap(sd_event_source *s, void *userdata)
+{
+	struct manager *m = userdata;
+	struct connection *c;
+
+	for (unsigned int i = 0; i < REAP_PER_TURN && (c = g_queue_pop_head(&m->closed)); i++)
+		reap(m, c);
+	if (!g_queue_is_empty(&m->closed))
+		sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+	return 0;
+}
+
+/* --- Memory --------------------------------------------------------------------------------- */
+
+struct release {
+	struct work work;
+	struct storage *storage;
+	struct storage_object *object;
+};
+
+static void release_run(struct work *w)
+{
+	struct release *release = (struct release *)w;
+
+	release->storage->ops->free(release->object);
+}
+
+static void release_done(struct work *w, bool ran)
+{
+	if (!ran)
+		release_run(w);
+	g_free(w);
+}
+
+/* The last descriptor of an object takes its pages along, about a tenth of a second a GiB. */
+static void on_release(struct morsel *morsel, void *userdata)
+{
+	struct manager *m = userdata;
+	uint64_t bytes;
+	struct release *release;
+
+	if (!m->memory || (morsel->storage->ops->allocated(morsel->object, &bytes) >= 0 &&
+			   bytes < GRANULE_SIZE)) {
+		morsel->object = morsel->storage->ops->free(morsel->object);
+		return;
+	}
+	release = g_new0(struct release, 1);
+	release->work.run = release_run;
+	release->work.done = release_done;
+	release->work.owner = morsel->owner;
+	release->storage = morsel->storage;
+	release->object = g_steal_pointer(&morsel->object);
+	worker_pool_submit(m->memory, &release->work);
+}
+
+uint64_t manager_capacity(struct manager *m)
+{
+	const GPtrArray *tiers = inventory_tiers(m->inventory);
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < tiers->len; i++) {
+		const struct tier *t = tiers->pdata[i];
+
+		if (tier_has_pages(t))
+			sum += t->capacity;
+	}
+	return sum;
+}
+
+struct registry_limits manager_limits(struct manager *m)
+{
+	struct registry_limits limits = { .bytes_per_user = m->config->quota_bytes,
+					  .morsels_per_user = m->config->quota_morsels };
+
+	if (limits.bytes_per_user == 0)
+		limits.bytes_per_user =
+			(unsigned __int128)manager_capacity(m) * m->config->quota_percent / 100;
+	return limits;
+}
+
+void manager_count_move(struct manager *m, const struct storage_move_result *result)
+{
+	GHashTableIter iter;
+	gpointer key, value;
+
+	m->stats.moved_bytes += result->moved;
+	m->stats.move_failed_bytes += result->failed;
+	if (!result->reasons)
+		return;
+	g_hash_table_iter_init(&iter, result->reasons);
+	while (g_hash_table_iter_next(&iter, &key, &value))
+		stats_add(m->stats.move_failed_reasons, key, *(uint64_t *)value);
+}
+
+/* --- The machine ---------------------------------------------------------------------------- */
+
+/* The default policy on this machine: what the configuration prefers, as far as it exists. */
+static void make_default_placement(struct manager *m)
+{
+	struct placement *p = placement_new();
+
+	p->page_size = m->config->default_page_size;
+	for (unsigned int i = 0; i < m->config->default_prefer->len; i++) {
+		const char *name = m->config->default_prefer->pdata[i];
+		struct tier *t = inventory_tier(m->inventory, name);
+
+		if (t && tier_has_pages(t))
+			g_ptr_array_add(p->prefer, g_strdup(name));
+		else
+			log_line(LOG_NOTICE, LOG_TIER_WARNING, name,
+				 "tier %s of Prefer= in [default] %s, ignoring", name,
+				 t ? "cannot take pages now" : "does not exist");
+	}
+	placement_unref(m->default_placement);
+	m->default_placement = p;
+}
+
+static bool in_use(const char *name, void *userdata)
+{
+	struct manager *m = userdata;
+	const char *interned = g_intern_string(name);
+
+	for (struct morsel *morsel = registry_after(m->registry, NULL, 0); morsel;
+	     morsel = registry_after(m->registry, NULL, morsel->seq)) {
+		const struct placement *p = morsel->placement;
+
+		for (unsigned int i = 0; i < p->prefer->len; i++)
+			if (g_str_equal(p->prefer->pdata[i], name))
+				return true;
+		for (unsigned int i = 0; i < p->allow->len; i++)
+			if (g_str_equal(p->allow->pdata[i], name))
+				return true;
+		for (unsigned int i = 0; i < p->spread->len; i++)
+			if (g_str_equal(g_array_index(p->spread, struct spread_weight, i).tier,
+					name))
+				return true;
+		for (unsigned int i = 0; morsel->records && i < morsel->records->len; i++)
+			if (g_array_index(morsel->records, struct placement_record, i).tiers ==
+			    interned)
+				return true;
+	}
+	return false;
+}
+
+static void tier_unref_pointer(gpointer p)
+{
+	tier_unref(p);
+}
+
+static GPtrArray *copy_tiers(const GPtrArray *tiers)
+{
+	GPtrArray *copy = g_ptr_array_new_with_free_func(tier_unref_pointer);
+
+	for (unsigned int i = 0; i < tiers->len; i++)
+		g_ptr_array_add(copy, tier_ref(tiers->pdata[i]));
+	return copy;
+}
+
+static void log_warnings(struct manager *m)
+{
+	const GPtrArray *tiers = inventory_tiers(m->inventory);
+	const GPtrArray *warnings = inventory_warnings(m->inventory);
+
+	for (unsigned int i = 0; i < warnings->len; i++)
+		log_line(LOG_NOTICE, LOG_TIER_WARNING, NULL, "%s", (char *)warnings->pdata[i]);
+	for (unsigned int i = 0; i < tiers->len; i++) {
+		const struct tier *t = tiers->pdata[i];
+
+		for (unsigned int j = 0; j < t->warnings->len; j++)
+			log_line(LOG_NOTICE, LOG_TIER_WARNING, t->name, "tier %s: %s", t->name,
+				 (char *)t->warnings->pdata[j]);
+	}
+}
+
+static void tell_status(struct manager *m)
+{
+	const GPtrArray *tiers = inventory_tiers(m->inventory);
+	unsigned int usable = 0;
+
+	for (unsigned int i = 0; i < tiers->len; i++)
+		usable += tier_has_pages(tiers->pdata[i]);
+	sd_notifyf(0, "STATUS=%u tiers, %u take pages%s", tiers->len, usable,
+		   m->dry_run ? "; dry run" : "");
+}
+
+static int refresh(struct manager *m, const struct config *config)
+{
+	g_autoptr(GPtrArray) before = copy_tiers(inventory_tiers(m->inventory));
+	bool changed = false;
+	int r;
+
+	r = inventory_refresh(m->inventory, config, in_use, m, &changed);
+	if (r < 0 || !changed)
+		return r;
+	log_line(LOG_INFO, LOG_TIERS_CHANGED, NULL, "tiers changed: %u, %u before",
+		 inventory_tiers(m->inventory)->len, before->len);
+	log_warnings(m);
+	tier_bus_tell(m, before, inventory_tiers(m->inventory));
+	tell_status(m);
+	return 0;
+}
+
+void manager_refresh(struct manager *m)
+{
+	int r = refresh(m, m->config);
+
+	if (r < 0)
+		log_line(LOG_WARNING, LOG_TIERS_CHANGED, NULL,
+			 "cannot read the machine's memory again: %s, what was known stays",
+			 g_strerror(-r));
+	else
+		make_default_placement(m);
+}
+
+int manager_reload(struct manager *m, char **ret_text)
+{
+	g_autofree char *text = NULL;
+	struct config *config;
+	int r;
+
+	r = config_load(m->options.config_path, &config, &text);
+	if (r < 0) {
+		log_line(LOG_WARNING, LOG_RELOAD_FAILED, m->options.config_path,
+			 "%s; the old configuration stays", text ? text : g_strerror(-r));
+		*ret_text = text ? g_steal_pointer(&text) : g_strdup(g_strerror(-r));
+		return r;
+	}
+	r = refresh(m, config);
+	if (r < 0) {
+		config_free(config);
+		*ret_text = g_strdup_printf("cannot read the machine's memory again: %s",
+					    g_strerror(-r));
+		log_line(LOG_WARNING, LOG_RELOAD_FAILED, m->options.config_path,
+			 "%s; the old configuration stays", *ret_text);
+		return r;
+	}
+	config_free(m->config);
+	m->config = config;
+	make_default_placement(m);
+	jobs_set_parallel(m->jobs, config->job_threads);
+	log_line(LOG_INFO, LOG_RELOADED, m->options.config_path, "configuration %s read again",
+		 m->options.config_path);
+	return 0;
+}
+
+/* --- Signals and life ----------------------------------------------------------------------- */
+
+static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
+{
+	struct manager *m = userdata;
+	g_autofree char *text = NULL;
+
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" G_GUINT64_FORMAT, now_monotonic());
+	(void)manager_reload(m, &text); /* logged there */
+	sd_notify(0, "READY=1");
+	tell_status(m);
+	return 0;
+}
+
+static int add_signals(struct manager *m)
+{
+	sigset_t set;
+	int r;
+
+	/* Before any thread is started: they inherit it. */
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -errno;
+	/* Without a handler of its own a signal ends the loop with 0. */
+	r = sd_event_add_signal(m->event, &m->sigterm, SIGTERM, NULL, NULL);
+	if (r < 0)
+		return r;
+	r = sd_event_add_signal(m->event, &m->sigint, SIGINT, NULL, NULL);
+	if (r < 0)
+		return r;
+	return sd_event_add_signal(m->event, &m->sighup, SIGHUP, on_hangup, m);
+}
+
+static int lock_state(struct manager *m)
+{
+	const char *path = m->options.state_dir;
+
+	if (!path)
+		return 0;
+	if (g_mkdir_with_parents(path, 0700) < 0)
+		return fail(-errno, "state directory", path);
+	m->state_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (m->state_fd < 0)
+		return fail(-errno, "state directory", path);
+	/* Two daemons with one state would undo each other's work. */
+	if (flock(m->state_fd, LOCK_EX | LOCK_NB) < 0) {
+		log_line(LOG_ERR, LOG_START_FAILED, path, "state directory %s: %s", path,
+			 errno == EWOULDBLOCK ? "another daemon uses it" : g_strerror(errno));
+		return -EBUSY;
+	}
+	return 0;
+}
+
+static int read_machine(struct manager *m)
+{
+	g_autofree char *text = NULL;
+	bool changed;
+	int r;
+
+	r = config_load(m->options.config_path, &m->config, &text);
+	if (r < 0) {
+		log_line(LOG_ERR, LOG_START_FAILED, m->options.config_path, "%s",
+			 text ? text : g_strerror(-r));
+		return r;
+	}
+	r = inventory_new(m->root_fd, m->real_root, &m->inventory);
+	if (r < 0)
+		return fail(r, "inventory", NULL);
+	r = inventory_refresh(m->inventory, m->config, NULL, NULL, &changed);
+	if (r < 0)
+		return fail(r, "cannot read the machine's memory", NULL);
+	log_warnings(m);
+	make_default_placement(m);
+	r = storage_node_new(m->root_fd, &m->storage);
+	if (r < 0)
+		return fail(r, "node storage", NULL);
+	return 0;
+}
+
+static int make_parts(struct manager *m)
+{
+	int r;
+
+	r = worker_pool_new(m->event, "morsel-move", m->config->job_threads, &m->moves);
+	if (r < 0)
+		return fail(r, "workers", NULL);
+	r = worker_pool_new(m->event, "morsel-query", QUERY_THREADS, &m->queries);
+	if (r < 0)
+		return fail(r, "workers", NULL);
+	r = worker_pool_new(m->event, "morsel-memory", MEMORY_THREADS, &m->memory);
+	if (r < 0)
+		return fail(r, "workers", NULL);
+	r = sd_event_add_defer(m->event, &m->reap, on_reap, m);
+	if (r < 0)
+		return fail(r, "event loop", NULL);
+	sd_event_source_set_enabled(m->reap, SD_EVENT_OFF);
+
+	m->users = users_new(m->queries);
+	m->registry = registry_new(m->users, on_release, m);
+	m->jobs = jobs_new(m, m->moves);
+	jobs_set_parallel(m->jobs, m->config->job_threads);
+	m->gate = gate_new();
+	m->connections = g_hash_table_new(NULL, NULL);
+	m->connections_by_uid = g_hash_table_new(NULL, NULL);
+	g_queue_init(&m->closed);
+	g_queue_init(&m->listings);
+	stats_init(&m->stats);
+	return 0;
+}
+
+int manager_new(const struct manager_options *options, struct manager **ret_manager)
+{
+	struct manager *m = g_new0(struct manager, 1);
+	int r;
+
+	m->options = *options;
+	m->dry_run = options->dry_run;
+	m->real_root = g_str_equal(options->root, "/");
+	m->root_fd = m->spare_fd = m->state_fd = -1;
+	m->started_usec = now_realtime();
+
+	raise_descriptors(m);
+	m->root_fd = open(options->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (m->root_fd < 0) {
+		r = fail(-errno, "root directory", options->root);
+		goto out;
+	}
+	m->spare_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (m->spare_fd < 0) {
+		r = fail(-errno, "cannot open", "/dev/null");
+		goto out;
+	}
+	r = lock_state(m);
+	if (r < 0)
+		goto out;
+	r = sd_event_default(&m->event);
+	if (r >= 0)
+		r = add_signals(m);
+	if (r < 0) {
+		fail(r, "event loop", NULL);
+		goto out;
+	}
+	r = read_machine(m);
+	if (r < 0)
+		goto out;
+	r = make_parts(m);
+	if (r < 0)
+		goto out;
+	if (m->real_root) {
+		r = hotplug_new(m, &m->hotplug);
+		if (r < 0) {
+			log_line(LOG_NOTICE, LOG_TIER_WARNING, NULL,
+				 "no events of devices (%s): changes are seen on reload only",
+				 g_strerror(-r));
+			r = 0;
+		}
+	}
+	if (options->listen_path) {
+		r = listener_new(m, options->listen_path, &m->listener);
+		if (r < 0)
+			goto out;
+	}
+	if (options->address) {
+		r = broker_new(m, options->address, &m->broker);
+		if (r < 0) {
+			fail(r, "bus address", options->address);
+			goto out;
+		}
+	}
+	/* Only asks for a watchdog's life signs if the unit has one. */
+	r = sd_event_set_watchdog(m->event, true);
+	if (r < 0) {
+		fail(r, "watchdog", NULL);
+		goto out;
+	}
+	*ret_manager = m;
+	return 0;
+out:
+	manager_free(m);
+	return r;
+}
+
+int manager_run(struct manager *m)
+{
+	int r;
+
+	sd_notify(0, "READY=1");
+	tell_status(m);
+	log_line(LOG_INFO, LOG_STARTED, NULL, "started: %u tiers%s%s%s",
+		 inventory_tiers(m->inventory)->len, m->options.listen_path ? ", serving " : "",
+		 m->options.listen_path ? m->options.listen_path : "",
+		 m->dry_run ? ", dry run: nothing is created or moved" : "");
+	r = sd_event_loop(m->event);
+	sd_notify(0, "STOPPING=1");
+	if (r < 0)
+		log_line(LOG_ERR, LOG_STOPPED, NULL, "event loop: %s", g_strerror(-r));
+	else
+		log_line(LOG_INFO, LOG_STOPPED, NULL, "stopped");
+	return r;
+}
+
+struct manager *manager_free(struct manager *m)
+{
+	GHashTableIter iter;
+	gpointer key;
+
+	if (!m)
+		return NULL;
+
+	atomic_store(&m->stopping, true);
+	m->listener = listener_free(m->listener);
+	m->hotplug = hotplug_free(m->hotplug);
+	if (m->jobs)
+		jobs_stop(m->jobs);
+	/* Their ends still find everything they report to. */
+	m->moves = worker_pool_free(m->moves);
+	if (m->registry)
+		listing_cancel_all(m);
+	m->queries = worker_pool_free(m->queries);
+	m->memory = worker_pool_free(m->memory);
+
+	if (m->connections) {
+		g_hash_table_iter_init(&iter, m->connections);
+		while (g_hash_table_iter_next(&iter, &key, NULL))
+			connection_free(key);
+	}
+	broker_free(m->broker);
+	g_queue_clear(&m->closed);
+	jobs_free(m->jobs);
+	if (m->registry)
+		stats_done(&m->stats);
+	registry_free(m->registry);
+	users_free(m->users);
+	gate_free(m->gate);
+	g_clear_pointer(&m->connections, g_hash_table_unref);
+	g_clear_pointer(&m->connections_by_uid, g_hash_table_unref);
+	placement_unref(m->default_placement);
+	storage_node_free(m->storage);
+	inventory_free(m->inventory);
+	config_free(m->config);
+	sd_event_source_disable_unref(m->reap);
+	sd_event_source_disable_unref(m->sigterm);
+	sd_event_source_disable_unref(m->sigint);
+	sd_event_source_disable_unref(m->sighup);
+	sd_event_unref(m->event);
+	if (m->state_fd >= 0)
+		close(m->state_fd);
+	if (m->spare_fd >= 0)
+		close(m->spare_fd);
+	if (m->root_fd >= 0)
+		close(m->root_fd);
+	g_free(m);
+	return NULL;
+}

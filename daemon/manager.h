@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+#include <glib.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "broker.h"
+#include "config.h"
+#include "gate.h"
+#include "inventory.h"
+#include "job.h"
+#include "listen.h"
+#include "registry.h"
+#include "stats.h"
+#include "storage.h"
+#include "users.h"
+#include "worker.h"
+
+/* What the command line says. Strings are borrowed. */
+struct manager_options {
+	const char *address;	 /* "system", a D-Bus address, or NULL: no bus */
+	const char *listen_path; /* or NULL: no private socket */
+	const char *config_path;
+	const char *root;      /* "/", or a directory that stands in for it */
+	const char *state_dir; /* or NULL: nothing lasts */
+	bool dry_run;
+};
+
+/*
+ * The daemon's state, with one event loop that owns all of it. Parts point back to it; what a part may
+ * touch of another it does through that part's header.
+ */
+struct manager {
+	sd_event *event;
+	struct manager_options options;
+	int root_fd;
+	bool real_root;
+	bool dry_run;
+	uint64_t started_usec;	  /* real-time clock */
+	unsigned int descriptors; /* the limit (RLIMIT_NOFILE) */
+	int spare_fd;		  /* something to duplicate, for counting */
+	int state_fd;		  /* the locked state directory, or -1 */
+	atomic_bool stopping;	  /* workers: come to an end */
+
+	struct config *config;
+	struct inventory *inventory;
+	struct storage *storage; /* node */
+	/* Moves; residency and explain; populating and freeing memory. */
+	struct worker_pool *moves, *queries, *memory;
+	struct users *users;
+	struct registry *registry;
+	struct jobs *jobs;
+	struct gate *gate;
+	struct stats stats;
+	GQueue listings; /* of struct listing: pages of List on their way */
+
+	struct listener *listener;
+	struct broker *broker;
+	GHashTable *connections;	/* of struct connection, the private ones */
+	GHashTable *connections_by_uid; /* uid → how many private ones */
+	GQueue closed;			/* of struct connection, to be freed */
+	sd_event_source *reap;		/* frees them */
+	sd_event_source *sigterm, *sigint, *sighup;
+	struct placement *default_placement;
+	struct hotplug *hotplug;
+};
+
+/*
+ * Reads the configuration and the machine, then serves. One log line on failure. options is copied.
+ */
+int manager_new(const struct manager_options *options, struct manager **ret_manager);
+struct manager *manager_free(struct manager *m); /* takes NULL, returns NULL */
+/* Until SIGTERM or SIGINT (0), or what could not go on (a negative errno, or the exit status). */
+int manager_run(struct manager *m);
+
+/* -EINVAL: *ret_text says file, line and what is wrong; the old configuration stays. */
+int manager_reload(struct manager *m, char **ret_text);
+/* Read the machine again, tell what changed. One log line on failure. */
+void manager_refresh(struct manager *m);
+
+/* Is there no descriptor left but the reserve? fd: one that was just made, or -1: try one. The reserve is
+ * for what must go on: answering, accepting to refuse, workers' files. */
+#define DESCRIPTORS_RESERVED 64
+bool manager_descriptors_short(struct manager *m, int fd);
+void manager_log_descriptors(struct manager *m);
+
+void manager_connection_added(struct manager *m, struct connection *c);
+void manager_connection_closed(struct manager *m, struct connection *c);
+unsigned int manager_connections_of(struct manager *m, uid_t uid);
+
+struct registry_limits manager_limits(struct manager *m);
+/* Bytes of the tiers where pages can be placed now. */
+uint64_t manager_capacity(struct manager *m);
+void manager_count_move(struct manager *m, const struct storage_move_result *result);
