@@ -426,7 +426,7 @@ struct acpi_tables *acpi_tables_read(int root_fd)
 				tables[i].path);
 		else if (r != -ENOENT && r != -ENOTDIR)
 			warnings_add(t->warnings, "/%s cannot be read: %s, ignoring",
-				     tables[i].path, g_strerror(-r));
+				     tables[i].path, kernfile_strerror(r));
 	}
 	return t;
 }

@@ -25,6 +25,7 @@ static void memdev_free(void *data)
 
 	g_free(m->name);
 	g_free(m->pci);
+	g_ptr_array_unref(m->warnings);
 	g_free(m);
 }
 
@@ -34,6 +35,7 @@ static void region_free(void *data)
 
 	g_free(r->name);
 	g_ptr_array_unref(r->memdevs);
+	g_ptr_array_unref(r->warnings);
 	g_free(r);
 }
 
@@ -58,14 +60,14 @@ struct cxl_facts *cxl_facts_free(struct cxl_facts *f)
 }
 
 /* A number that must be there; says so and gives 0 if it is not. */
-static uint64_t number(int root_fd, struct cxl_facts *f, const char *device, const char *attr)
+static uint64_t number(int root_fd, GPtrArray *warnings, const char *device, const char *attr)
 {
 	uint64_t n = 0;
 	int r = kernfile_read_u64f(root_fd, &n, CXL_DIR "/%s/%s", device, attr);
 
 	if (r < 0 && r != -ENOENT)
-		warnings_add(f->warnings, "%s of %s %s, ignoring", attr, device,
-			     r == -EBADMSG || r == -ERANGE ? "is not a number" : g_strerror(-r));
+		warnings_add(warnings, "%s of %s cannot be read: %s, taking it as 0", attr, device,
+			     kernfile_strerror(r));
 	return n;
 }
 
@@ -84,12 +86,13 @@ static void read_memdev(int root_fd, struct cxl_facts *f, const char *name)
 	g_autofree char *real = NULL;
 
 	m->name = g_strdup(name);
-	m->serial = number(root_fd, f, name, "serial");
+	m->warnings = g_ptr_array_new_with_free_func(g_free);
+	m->serial = number(root_fd, m->warnings, name, "serial");
 	m->numa_node = -1;
 	m->host_bridge = -1;
 	kernfile_read_intf(root_fd, &m->numa_node, CXL_DIR "/%s/numa_node", name);
-	m->part[CXL_RAM].size = number(root_fd, f, name, "ram/size");
-	m->part[CXL_PMEM].size = number(root_fd, f, name, "pmem/size");
+	m->part[CXL_RAM].size = number(root_fd, m->warnings, name, "ram/size");
+	m->part[CXL_PMEM].size = number(root_fd, m->warnings, name, "pmem/size");
 	/* …/0000:0d:00.0/mem0 */
 	if (kernfile_realpath(root_fd, path, &real) == 0) {
 		g_autofree char *dir = g_path_get_dirname(real);
@@ -136,7 +139,7 @@ static char *endpoint_of_decoder(int root_fd, const char *decoder)
 	return g_str_has_prefix(base, "endpoint") ? g_steal_pointer(&base) : NULL;
 }
 
-static void read_cdat(int root_fd, struct cxl_facts *f, const char *endpoint, struct cxl_memdev *m)
+static void read_cdat(int root_fd, const char *endpoint, struct cxl_memdev *m)
 {
 	g_autofree char *path = g_strdup_printf(CXL_DIR "/%s/CDAT", endpoint);
 	g_autoptr(GArray) ranges = NULL;
@@ -149,7 +152,7 @@ static void read_cdat(int root_fd, struct cxl_facts *f, const char *endpoint, st
 	if (r < 0 || len == 0)
 		return;
 	if (cdat_parse((const uint8_t *)data, len, &ranges) < 0) {
-		warnings_add(f->warnings, "CDAT of %s (%s) makes no sense, ignoring", endpoint,
+		warnings_add(m->warnings, "CDAT of %s (%s) makes no sense, ignoring", endpoint,
 			     m->name);
 		return;
 	}
@@ -209,7 +212,7 @@ static void read_endpoint(int root_fd, struct cxl_facts *f, const char *endpoint
 		return;
 	m->has_endpoint = true;
 	m->host_bridge = host_bridge_of(root_fd, endpoint);
-	read_cdat(root_fd, f, endpoint, m);
+	read_cdat(root_fd, endpoint, m);
 }
 
 static int parse_mode(const char *text, enum cxl_mode *ret_mode)
@@ -234,9 +237,9 @@ static void read_endpoint_decoder(int root_fd, struct cxl_facts *f, const char *
 	if (m == NULL || kernfile_read_textf(root_fd, &text, CXL_DIR "/%s/mode", decoder) < 0 ||
 	    parse_mode(text, &mode) < 0)
 		return;
-	used = number(root_fd, f, decoder, "dpa_size");
+	used = number(root_fd, m->warnings, decoder, "dpa_size");
 	if (used > m->part[mode].size - m->part[mode].used) {
-		warnings_add(f->warnings,
+		warnings_add(m->warnings,
 			     "%s says it uses 0x%" G_GINT64_MODIFIER
 			     "x bytes of %s, which has not that "
 			     "many",
@@ -251,10 +254,10 @@ static void read_window(int root_fd, struct cxl_facts *f, const char *decoder)
 	struct cxl_window *w = g_new0(struct cxl_window, 1);
 
 	w->name = g_strdup(decoder);
-	w->start = number(root_fd, f, decoder, "start");
-	w->size = number(root_fd, f, decoder, "size");
-	w->ram = number(root_fd, f, decoder, "cap_ram") == 1;
-	w->pmem = number(root_fd, f, decoder, "cap_pmem") == 1;
+	w->start = number(root_fd, f->warnings, decoder, "start");
+	w->size = number(root_fd, f->warnings, decoder, "size");
+	w->ram = number(root_fd, f->warnings, decoder, "cap_ram") == 1;
+	w->pmem = number(root_fd, f->warnings, decoder, "cap_pmem") == 1;
 	g_ptr_array_add(f->windows, w);
 }
 
@@ -312,24 +315,25 @@ static void read_region(int root_fd, struct cxl_facts *f, const char *name)
 
 	r->name = g_strdup(name);
 	r->memdevs = g_ptr_array_new();
-	r->size = number(root_fd, f, name, "size");
+	r->warnings = g_ptr_array_new_with_free_func(g_free);
+	r->size = number(root_fd, r->warnings, name, "size");
 	if (r->size != 0)
-		r->start = number(root_fd, f, name, "resource");
+		r->start = number(root_fd, r->warnings, name, "resource");
 	if (r->start + r->size < r->start) {
-		warnings_add(f->warnings, "%s ends before it begins: ignoring its address", name);
+		warnings_add(r->warnings, "%s ends before it begins: ignoring its address", name);
 		r->start = r->size = 0;
 	}
-	ways = number(root_fd, f, name, "interleave_ways");
+	ways = number(root_fd, r->warnings, name, "interleave_ways");
 	if (ways > WAYS_MAX) {
-		warnings_add(f->warnings,
+		warnings_add(r->warnings,
 			     "%s is interleaved over %" G_GUINT64_FORMAT " devices: ignoring", name,
 			     ways);
 		ways = 0;
 	}
 	r->ways = (unsigned int)ways;
-	r->granularity = (unsigned int)MIN(number(root_fd, f, name, "interleave_granularity"),
-					   UINT64_C(1) << 20);
-	r->committed = number(root_fd, f, name, "commit") == 1;
+	r->granularity = (unsigned int)MIN(
+		number(root_fd, r->warnings, name, "interleave_granularity"), UINT64_C(1) << 20);
+	r->committed = number(root_fd, r->warnings, name, "commit") == 1;
 	/* Before Linux 6.3 there were only persistent ones, and no such file. */
 	if (kernfile_read_textf(root_fd, &mode, CXL_DIR "/%s/mode", name) < 0 ||
 	    parse_mode(mode, &r->mode) < 0)

@@ -34,6 +34,7 @@ struct cxl_memdev {
 		uint64_t used; /* by endpoint decoders, of a region or reserved for one */
 		struct perf_numbers cdat; /* device's port to memory */
 	} part[CXL_MODE_MAX];
+	GPtrArray *warnings; /* of char * */
 };
 
 struct cxl_region {
@@ -44,8 +45,9 @@ struct cxl_region {
 	enum cxl_mode mode;
 	GPtrArray *memdevs; /* of struct cxl_memdev *, borrowed, in interleave order; each once */
 	bool complete;	    /* every target was found among the devices */
-	struct perf_numbers
-		access[2]; /* of access0 and access1: combined from the CPU by the kernel */
+	/* Of access0 and access1: combined from the CPU by the kernel. */
+	struct perf_numbers access[2];
+	GPtrArray *warnings; /* of char * */
 };
 
 /* A root decoder: one of the firmware's CXL windows. */
@@ -60,7 +62,7 @@ struct cxl_facts {
 	GPtrArray *memdevs;  /* of struct cxl_memdev *, by serial, then name */
 	GPtrArray *regions;  /* of struct cxl_region *, by address */
 	GPtrArray *windows;  /* of struct cxl_window * */
-	GPtrArray *warnings; /* of char * */
+	GPtrArray *warnings; /* of char *: what belongs to no device */
 };
 
 struct cxl_facts *cxl_facts_read(int root_fd);

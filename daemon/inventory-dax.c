@@ -17,6 +17,7 @@ static void device_free(void *data)
 	g_free(d->name);
 	g_free(d->cxl_region);
 	g_free(d->nd_region);
+	g_ptr_array_unref(d->warnings);
 	g_free(d);
 }
 
@@ -55,7 +56,7 @@ static void find_origin(int root_fd, struct dax_device *d)
 	}
 }
 
-static int read_node(int root_fd, struct dax_facts *f, const char *name, const char *attr)
+static int read_node(int root_fd, GPtrArray *warnings, const char *name, const char *attr)
 {
 	int node = -1;
 	int r = kernfile_read_intf(root_fd, &node, DAX_DIR "/%s/%s", name, attr);
@@ -63,7 +64,7 @@ static int read_node(int root_fd, struct dax_facts *f, const char *name, const c
 	if (r == -ENOENT)
 		return -1;
 	if (r < 0 || node < -1 || node > NODE_MAX) {
-		warnings_add(f->warnings, "%s of %s is no node, ignoring", attr, name);
+		warnings_add(warnings, "%s of %s is no node, ignoring", attr, name);
 		return -1;
 	}
 	return node;
@@ -76,15 +77,16 @@ static void read_device(int root_fd, struct dax_facts *f, const char *name)
 	int r;
 
 	d->name = g_strdup(name);
+	d->warnings = g_ptr_array_new_with_free_func(g_free);
 	r = kernfile_read_u64f(root_fd, &d->size, DAX_DIR "/%s/size", name);
 	if (r < 0)
-		warnings_add(f->warnings, "size of %s %s, taking it as 0", name,
-			     r == -EBADMSG || r == -ERANGE ? "is not a number" : g_strerror(-r));
+		warnings_add(d->warnings, "size of %s cannot be read: %s, taking it as 0", name,
+			     kernfile_strerror(r));
 	kernfile_read_u64f(root_fd, &d->start, DAX_DIR "/%s/resource", name);
 	if (d->start + d->size < d->start)
 		d->start = 0;
-	d->target_node = read_node(root_fd, f, name, "target_node");
-	d->numa_node = read_node(root_fd, f, name, "numa_node");
+	d->target_node = read_node(root_fd, d->warnings, name, "target_node");
+	d->numa_node = read_node(root_fd, d->warnings, name, "numa_node");
 	if (kernfile_link_basef(root_fd, &driver, DAX_DIR "/%s/driver", name) < 0)
 		d->mode = DAX_DISABLED;
 	else
@@ -103,7 +105,8 @@ struct dax_facts *dax_facts_read(int root_fd)
 	f->warnings = g_ptr_array_new_with_free_func(g_free);
 	r = kernfile_names(root_fd, DAX_DIR, "dax", &names);
 	if (r < 0 && r != -ENOENT && r != -ENOTDIR)
-		warnings_add(f->warnings, "/" DAX_DIR " cannot be listed: %s", g_strerror(-r));
+		warnings_add(f->warnings, "/" DAX_DIR " cannot be listed: %s",
+			     kernfile_strerror(r));
 	for (unsigned int i = 0; r == 0 && i < names->len; i++)
 		read_device(root_fd, f, names->pdata[i]);
 	return f;

@@ -21,9 +21,10 @@ struct dax_device {
 	int target_node; /* -1 unknown */
 	int numa_node;	 /* nearest node with memory; -1 unknown */
 	/* What it was made of, from its place in the device tree. At most one is set. */
-	char *cxl_region; /* "region0" */
-	char *nd_region;  /* "region0" of the nd bus */
-	bool hmem;	  /* memory that the firmware reserved for special purpose */
+	char *cxl_region;    /* "region0" */
+	char *nd_region;     /* "region0" of the nd bus */
+	GPtrArray *warnings; /* of char * */
+	bool hmem;	     /* memory that the firmware reserved for special purpose */
 };
 
 struct dax_facts {

@@ -3,6 +3,7 @@
 
 #include "inventory-merge.h"
 #include "kernfile.h"
+#include "warnings.h"
 
 /* Memory that is known and is no node's: CXL devices without a region, device-dax, NVDIMMs. Each says
  * what is the next step. */
@@ -138,6 +139,7 @@ void merge_judge_nd(const struct facts *f, const struct nd_region *r, struct dra
 		d->tier->evidence = EVIDENCE_DEVICE;
 		draft_set_detail(d, "%s of the nd bus %s", r->name, provider);
 	}
+	warnings_add_all(d->tier->warnings, r->warnings);
 }
 
 static struct draft *offline_draft(enum tier_backing backing, const char *device, uint64_t capacity)
@@ -166,6 +168,7 @@ static void judge_dax(const struct facts *f, const struct dax_device *dax, struc
 			detail = merge_region_detail(region);
 			merge_region_keys(f, region, d);
 			draft_add_device(d, region->name);
+			warnings_add_all(d->tier->warnings, region->warnings);
 		}
 		draft_set_detail(d, "%s", detail ? detail : dax->cxl_region);
 	} else if (nd != NULL) {
@@ -182,6 +185,7 @@ static void judge_dax(const struct facts *f, const struct dax_device *dax, struc
 				     : "nothing says what it is");
 	}
 	draft_add_key(d, "dax:%" G_GINT64_MODIFIER "x", dax->start);
+	warnings_add_all(d->tier->warnings, dax->warnings);
 	merge_fill_perf(f, region != NULL || nd == NULL ? region : merge_cxl_of_nd(f, nd), d);
 }
 
@@ -257,6 +261,7 @@ static void add_region(const struct facts *f, const struct cxl_region *r, GPtrAr
 	d->tier->evidence = r->committed ? EVIDENCE_CXL_REGION : EVIDENCE_DEVICE;
 	draft_set_detail(d, "%s%s", detail, r->mode == CXL_PMEM ? ", persistent" : "");
 	merge_region_keys(f, r, d);
+	warnings_add_all(d->tier->warnings, r->warnings);
 	if (!r->committed)
 		draft_set_state(d, TIER_OFFLINE, "%s is not committed: cxl enable-region %s",
 				r->name, r->name);
@@ -315,6 +320,7 @@ static void add_memdev(const struct facts *f, const struct cxl_memdev *m, enum c
 		draft_set_state(d, TIER_OFFLINE,
 				"no region yet: cxl create-region -m -t %s -d %s -w 1 %s",
 				cxl_mode_to_string(mode), w->name, m->name);
+	warnings_add_all(d->tier->warnings, m->warnings);
 	merge_fill_perf_memdev(f, m, mode, d);
 	g_ptr_array_add(drafts, d);
 }

@@ -108,6 +108,7 @@ static void add_dax_devices(const struct facts *f, const struct node_fact *n, st
 		if (dax->start != 0)
 			draft_add_key(d, "dax:%" G_GINT64_MODIFIER "x", dax->start);
 		draft_add_device(d, dax->name);
+		warnings_add_all(d->tier->warnings, dax->warnings);
 	}
 }
 
@@ -125,6 +126,12 @@ static bool judge_regions(const struct facts *f, const struct node_fact *n, stru
 		g_string_append_printf(detail, "%s%s", i > 0 ? ", " : "", one);
 		merge_region_keys(f, r, d);
 		draft_add_device(d, r->name);
+		warnings_add_all(d->tier->warnings, r->warnings);
+		for (unsigned int j = 0; j < r->memdevs->len; j++) {
+			const struct cxl_memdev *m = r->memdevs->pdata[j];
+
+			warnings_add_all(d->tier->warnings, m->warnings);
+		}
 	}
 	if (n->has_cpu) {
 		warnings_add(d->tier->warnings, "CXL memory is mixed into the DRAM of node %d: %s",

@@ -54,6 +54,10 @@ void merge_fill_perf(const struct facts *f, const struct cxl_region *region, str
 	const struct tier *t = d->tier;
 	int node = t->nodes->len > 0 ? g_array_index(t->nodes, int, 0) : t->target_node;
 
+	if (t->nodes->len == 0 && numlist_contains(f->initiators, node))
+		/* A device that was put into the domain of a socket: the domain's numbers are
+		 * its DRAM's. */
+		node = -1;
 	for (unsigned int i = 0; i < f->initiators->len; i++) {
 		int initiator = g_array_index(f->initiators, int, i);
 		enum perf_source source = PERF_HMAT;
@@ -144,6 +148,37 @@ static struct draft *draft_of_node(const struct facts *f, const struct node_fact
 	return d;
 }
 
+static bool is_attached(const GPtrArray *drafts, const char *warning)
+{
+	for (unsigned int i = 0; i < drafts->len; i++) {
+		const struct draft *d = drafts->pdata[i];
+
+		if (g_ptr_array_find_with_equal_func(d->tier->warnings, warning, g_str_equal, NULL))
+			return true;
+	}
+	return false;
+}
+
+static void keep_list(const struct facts *f, const GPtrArray *drafts, const GPtrArray *warnings)
+{
+	for (unsigned int i = 0; i < warnings->len; i++)
+		if (!is_attached(drafts, warnings->pdata[i]))
+			warnings_add(f->warnings, "%s", (const char *)warnings->pdata[i]);
+}
+
+/* A device whose size cannot be read is no tier: what is wrong with it must be seen all the same. */
+static void keep_unattached(const struct facts *f, const GPtrArray *drafts)
+{
+	for (unsigned int i = 0; i < f->cxl->memdevs->len; i++)
+		keep_list(f, drafts, ((struct cxl_memdev *)f->cxl->memdevs->pdata[i])->warnings);
+	for (unsigned int i = 0; i < f->cxl->regions->len; i++)
+		keep_list(f, drafts, ((struct cxl_region *)f->cxl->regions->pdata[i])->warnings);
+	for (unsigned int i = 0; i < f->dax->devices->len; i++)
+		keep_list(f, drafts, ((struct dax_device *)f->dax->devices->pdata[i])->warnings);
+	for (unsigned int i = 0; i < f->nd->regions->len; i++)
+		keep_list(f, drafts, ((struct nd_region *)f->nd->regions->pdata[i])->warnings);
+}
+
 GPtrArray *merge_facts(const struct facts *f)
 {
 	GPtrArray *drafts = g_ptr_array_new_with_free_func(draft_free);
@@ -159,5 +194,6 @@ GPtrArray *merge_facts(const struct facts *f)
 		g_ptr_array_add(drafts, draft_of_node(f, n));
 	}
 	merge_devices(f, drafts);
+	keep_unattached(f, drafts);
 	return drafts;
 }

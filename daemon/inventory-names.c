@@ -67,6 +67,8 @@ void tier_names_assign(struct tier_names *n, GPtrArray *drafts)
 	/* Names that this look may not give again; borrowed strings. */
 	g_autoptr(GHashTable) taken = g_hash_table_new(g_str_hash, g_str_equal);
 	g_autoptr(GHashTable) remembered = NULL;
+	/* Two tiers of one device share a key: the first keeps it, or they would swap names. */
+	g_autoptr(GHashTable) keys = g_hash_table_new(g_str_hash, g_str_equal);
 	GHashTableIter iter;
 	void *name;
 
@@ -115,7 +117,8 @@ void tier_names_assign(struct tier_names *n, GPtrArray *drafts)
 		/* The operator's names are not remembered: without the override the old one is
 		 * back. */
 		for (unsigned int k = 0; k < d->keys->len && !d->named; k++)
-			g_hash_table_replace(n->by_key, g_strdup(d->keys->pdata[k]),
-					     g_strdup(d->tier->name));
+			if (g_hash_table_add(keys, d->keys->pdata[k]) || 1)
+				g_hash_table_replace(n->by_key, g_strdup(d->keys->pdata[k]),
+						     g_strdup(d->tier->name));
 	}
 }

@@ -38,6 +38,7 @@ static void region_free(void *data)
 	g_free(r->name);
 	g_free(r->provider);
 	g_ptr_array_unref(r->namespaces);
+	g_ptr_array_unref(r->warnings);
 	g_free(r);
 }
 
@@ -51,15 +52,15 @@ struct nd_facts *nd_facts_free(struct nd_facts *f)
 	return NULL;
 }
 
-static uint64_t number(int root_fd, struct nd_facts *f, const char *device, const char *attr)
+static uint64_t number(int root_fd, GPtrArray *warnings, const char *device, const char *attr)
 {
 	uint64_t n = 0;
 	int r = kernfile_read_u64f(root_fd, &n, ND_DIR "/%s/%s", device, attr);
 
 	/* resource is ENXIO where it is not known. */
 	if (r < 0 && r != -ENOENT && r != -ENXIO)
-		warnings_add(f->warnings, "%s of %s %s, ignoring", attr, device,
-			     r == -EBADMSG || r == -ERANGE ? "is not a number" : g_strerror(-r));
+		warnings_add(warnings, "%s of %s cannot be read: %s, taking it as 0", attr, device,
+			     kernfile_strerror(r));
 	return n;
 }
 
@@ -94,10 +95,9 @@ static char *find_block(int root_fd, const char *device)
 	return g_strdup(names->pdata[0]);
 }
 
-static void read_namespace(int root_fd, struct nd_facts *f, struct nd_region *region,
-			   const char *name)
+static void read_namespace(int root_fd, struct nd_region *region, const char *name)
 {
-	uint64_t size = number(root_fd, f, name, "size");
+	uint64_t size = number(root_fd, region->warnings, name, "size");
 	g_autofree char *mode = NULL, *holder = NULL;
 	struct nd_namespace *n;
 
@@ -107,7 +107,7 @@ static void read_namespace(int root_fd, struct nd_facts *f, struct nd_region *re
 	n = g_new0(struct nd_namespace, 1);
 	n->name = g_strdup(name);
 	n->size = size;
-	n->start = number(root_fd, f, name, "resource");
+	n->start = number(root_fd, region->warnings, name, "resource");
 	if (kernfile_read_textf(root_fd, &mode, ND_DIR "/%s/mode", name) == 0)
 		n->mode = parse_mode(mode);
 	if (kernfile_read_textf(root_fd, &holder, ND_DIR "/%s/holder", name) == 0 &&
@@ -139,16 +139,17 @@ static void read_region(int root_fd, struct nd_facts *f, const char *name, const
 	g_autofree char *prefix = g_strdup_printf("namespace%s.", name + strlen("region"));
 
 	r->name = g_strdup(name);
+	r->warnings = g_ptr_array_new_with_free_func(g_free);
 	r->provider = read_provider(root_fd, name);
-	r->size = number(root_fd, f, name, "size");
-	r->available = MIN(number(root_fd, f, name, "available_size"), r->size);
-	r->start = number(root_fd, f, name, "resource");
+	r->size = number(root_fd, r->warnings, name, "size");
+	r->available = MIN(number(root_fd, r->warnings, name, "available_size"), r->size);
+	r->start = number(root_fd, r->warnings, name, "resource");
 	r->target_node = node(root_fd, name, "target_node");
 	r->numa_node = node(root_fd, name, "numa_node");
 	r->namespaces = g_ptr_array_new_with_free_func(namespace_free);
 	for (unsigned int i = 0; i < names->len; i++)
 		if (g_str_has_prefix(names->pdata[i], prefix))
-			read_namespace(root_fd, f, r, names->pdata[i]);
+			read_namespace(root_fd, r, names->pdata[i]);
 	g_ptr_array_add(f->regions, r);
 }
 
@@ -162,7 +163,7 @@ struct nd_facts *nd_facts_read(int root_fd)
 	f->warnings = g_ptr_array_new_with_free_func(g_free);
 	r = kernfile_names(root_fd, ND_DIR, "", &names);
 	if (r < 0 && r != -ENOENT && r != -ENOTDIR)
-		warnings_add(f->warnings, "/" ND_DIR " cannot be listed: %s", g_strerror(-r));
+		warnings_add(f->warnings, "/" ND_DIR " cannot be listed: %s", kernfile_strerror(r));
 	for (unsigned int i = 0; r == 0 && i < names->len; i++) {
 		const char *name = names->pdata[i];
 

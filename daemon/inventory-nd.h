@@ -28,6 +28,7 @@ struct nd_region {
 	char *provider;			 /* of its bus: "ACPI.NFIT", "CXL", "e820", … */
 	uint64_t size, available, start; /* bytes */
 	int target_node, numa_node;	 /* -1 unknown */
+	GPtrArray *warnings;		 /* of char * */
 	GPtrArray *namespaces;		 /* of struct nd_namespace *, those with a size */
 };
 

@@ -127,7 +127,7 @@ static void read_distance(int root_fd, struct node_fact *n, const GArray *online
 		return;
 	if (r < 0) {
 		warnings_add(n->warnings, "distance of node %d cannot be read: %s, ignoring", n->id,
-			     g_strerror(-r));
+			     kernfile_strerror(r));
 		return;
 	}
 	fields = g_strsplit_set(text, " \t\n", -1);
@@ -170,8 +170,7 @@ static uint32_t read_number(int root_fd, struct node_fact *n, int class, const c
 		return 0;
 	if (r < 0) {
 		warnings_add(n->warnings, "access%d %s of node %d cannot be read: %s, ignoring",
-			     class, attr, n->id,
-			     r == -EBADMSG || r == -ERANGE ? "not a number" : g_strerror(-r));
+			     class, attr, n->id, kernfile_strerror(r));
 		return 0;
 	}
 	if (v > max) {
@@ -196,7 +195,8 @@ static void read_access(int root_fd, struct node_fact *n, int class)
 	if (r == -ENOENT || r == -ENOTDIR)
 		return;
 	if (r < 0) {
-		warnings_add(n->warnings, "%s cannot be listed: %s, ignoring", dir, g_strerror(-r));
+		warnings_add(n->warnings, "%s cannot be listed: %s, ignoring", dir,
+			     kernfile_strerror(r));
 		return;
 	}
 	for (unsigned int i = 0; i < initiators->len; i++) {
@@ -275,8 +275,9 @@ static void read_blocks(int root_fd, struct node_fact *n, uint64_t block_size)
 			g_autofree char *quoted = r == 0 ? kernfile_quote(state) : NULL;
 
 			warnings_add(n->warnings,
-				     "state of memory block %d of node %d is %s, ignoring", id,
-				     n->id, r == 0 ? quoted : g_strerror(-r));
+				     "state of memory block %d of node %d %s%s, ignoring it", id,
+				     n->id, r == 0 ? "is " : "cannot be read: ",
+				     r == 0 ? quoted : kernfile_strerror(r));
 			continue;
 		}
 		/* The block's number is its address in blocks: Documentation/ABI/testing/
@@ -287,6 +288,39 @@ static void read_blocks(int root_fd, struct node_fact *n, uint64_t block_size)
 		g_array_append_val(n->ranges, range);
 	}
 	merge_ranges(n->ranges);
+	/* The number of blocks is bounded by their names' (int): no overflow. */
+	if (blocks->len > 0 && n->total > blocks->len * block_size) {
+		warnings_add(n->warnings,
+			     "meminfo of node %d says %" G_GUINT64_FORMAT
+			     " MiB, more than its %u memory "
+			     "blocks hold",
+			     n->id, n->total >> 20, blocks->len);
+		n->total = blocks->len * block_size;
+		n->free = MIN(n->free, n->total);
+	}
+}
+
+static void take_memory_tier(struct node_facts *f, int id, const GArray *nodes)
+{
+	unsigned int absent = 0;
+
+	for (unsigned int i = 0; i < nodes->len; i++) {
+		struct node_fact *n = find(f, g_array_index(nodes, int, i));
+
+		if (n == NULL)
+			absent++;
+		else if (n->memory_tier >= 0)
+			warnings_add(
+				n->warnings,
+				"node %d is in memory_tier%d and in memory_tier%d: ignoring the second",
+				n->id, n->memory_tier, id);
+		else
+			n->memory_tier = id;
+	}
+	if (absent > 0)
+		warnings_add(f->warnings,
+			     "memory_tier%d lists %u nodes that are not online, ignoring them", id,
+			     absent);
 }
 
 static void read_memory_tiers(int root_fd, struct node_facts *f)
@@ -308,28 +342,12 @@ static void read_memory_tiers(int root_fd, struct node_facts *f)
 			r = kernfile_read_listf(root_fd, NODE_MAX, &nodes,
 						TIERING_DIR "/memory_tier%d/nodes", id);
 		if (r < 0) {
-			warnings_add(f->warnings, "nodelist of memory_tier%d %s, ignoring", id,
-				     r == -EBADMSG  ? "is not a list of nodes"
-				     : r == -ERANGE ? "has a node over 1023"
-						    : g_strerror(-r));
+			warnings_add(f->warnings,
+				     "nodelist of memory_tier%d cannot be read: %s, ignoring", id,
+				     kernfile_strerror(r));
 			continue;
 		}
-		for (unsigned int j = 0; j < nodes->len; j++) {
-			struct node_fact *n = find(f, g_array_index(nodes, int, j));
-
-			if (n == NULL)
-				warnings_add(
-					f->warnings,
-					"memory_tier%d lists node %d, which is not online, ignoring",
-					id, g_array_index(nodes, int, j));
-			else if (n->memory_tier >= 0)
-				warnings_add(n->warnings,
-					     "node %d is in memory_tier%d and in memory_tier%d: "
-					     "ignoring the second",
-					     n->id, n->memory_tier, id);
-			else
-				n->memory_tier = id;
-		}
+		take_memory_tier(f, id, nodes);
 	}
 }
 
@@ -344,12 +362,12 @@ static GArray *read_online(int root_fd, struct node_facts *f)
 		return online;
 	warnings_add(f->warnings,
 		     "the list of online nodes cannot be read: %s, using the directories",
-		     r == -EBADMSG || r == -ERANGE ? "not a list of nodes" : g_strerror(-r));
+		     kernfile_strerror(r));
 	online = g_array_new(FALSE, FALSE, sizeof(int));
 	r = kernfile_numbered(root_fd, NODE_DIR, "node", &dirs);
 	if (r < 0) {
 		warnings_add(f->warnings, NODE_DIR " cannot be listed: %s: no nodes are known",
-			     g_strerror(-r));
+			     kernfile_strerror(r));
 		return online;
 	}
 	for (unsigned int i = 0; i < dirs->len; i++)
@@ -366,15 +384,16 @@ static void read_node(int root_fd, struct node_fact *n, const GArray *online, ui
 
 	r = kernfile_read_listf(root_fd, CPU_MAX, &cpus, NODE_DIR "/node%d/cpulist", n->id);
 	if (r < 0)
-		warnings_add(n->warnings, "cpulist of node %d %s, taking it as without CPUs", n->id,
-			     r == -EBADMSG || r == -ERANGE ? "is not a list of CPUs"
-							   : g_strerror(-r));
+		warnings_add(n->warnings,
+			     "cpulist of node %d cannot be read: %s, taking it as without CPUs",
+			     n->id, kernfile_strerror(r));
 	n->has_cpu = r == 0 && cpus->len > 0;
 
 	r = node_read_meminfo(root_fd, n->id, &n->total, &n->free);
 	if (r < 0)
-		warnings_add(n->warnings, "meminfo of node %d %s, taking it as without memory",
-			     n->id, r == -EBADMSG ? "makes no sense" : g_strerror(-r));
+		warnings_add(n->warnings,
+			     "meminfo of node %d cannot be read: %s, taking it as without memory",
+			     n->id, kernfile_strerror(r));
 
 	read_distance(root_fd, n, online);
 	read_access(root_fd, n, 0);

@@ -375,6 +375,20 @@ int kernfile_numbered(int root_fd, const char *dir, const char *prefix, GArray *
 	return 0;
 }
 
+const char *kernfile_strerror(int r)
+{
+	switch (-r) {
+	case EBADMSG:
+		return "what it holds makes no sense";
+	case ERANGE:
+		return "a number in it is too large";
+	case EFBIG:
+		return "it is longer than any such file";
+	default:
+		return g_strerror(-r);
+	}
+}
+
 char *kernfile_quote(const char *text)
 {
 	const size_t longest = 48;

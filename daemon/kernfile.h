@@ -48,6 +48,9 @@ int kernfile_names(int root_fd, const char *dir, const char *prefix, GPtrArray *
 /* Orders as kernfile_names() does. */
 int kernfile_compare_names(const char *a, const char *b);
 
+/* What one of these functions' errors says of the file, for "FILE cannot be read: %s". */
+const char *kernfile_strerror(int r);
+
 /* text in quotes, without control characters or bytes over 126, cut to a length fit for a message. The
  * caller frees it. */
 char *kernfile_quote(const char *text);

@@ -298,8 +298,9 @@ static void test_lies(void)
 	g_assert_cmpuint(tier->warnings->len, ==, 5);
 	g_assert_cmpstr(tier->warnings->pdata[0], ==,
 			"distance of node 1 has 2 numbers for 3 online nodes, ignoring");
-	g_assert_cmpstr(tier->warnings->pdata[1], ==,
-			"access0 read_latency of node 1 cannot be read: not a number, ignoring");
+	g_assert_cmpstr(
+		tier->warnings->pdata[1], ==,
+		"access0 read_latency of node 1 cannot be read: what it holds makes no sense, ignoring");
 	g_assert_cmpstr(
 		tier->warnings->pdata[3], ==,
 		"access0 write_bandwidth of node 1 is 9999999999, over 1000000000: ignoring");
