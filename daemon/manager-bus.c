@@ -5,10 +5,13 @@
 #include "bus-error.h"
 #include "bus-options.h"
 #include "connection.h"
+#include "doctor-bus.h"
+#include "dump.h"
 #include "job-bus.h"
 #include "manager-bus.h"
 #include "manager.h"
 #include "morsel-bus.h"
+#include "stats-bus.h"
 #include "tier-bus.h"
 
 static int list_tiers_call(struct call *call, sd_bus_error *error)
@@ -78,6 +81,16 @@ static int reload_call(struct call *call, sd_bus_error *error)
 	return sd_bus_reply_method_return(call->message, NULL);
 }
 
+static int dump_call(struct call *call, sd_bus_error *error)
+{
+	int r;
+
+	r = check_admin(call, "dump the daemon's state", error);
+	if (r < 0)
+		return r;
+	return dump_answer(call, error);
+}
+
 static const struct {
 	const char *member;
 	call_handler_t handler;
@@ -85,7 +98,8 @@ static const struct {
 	{ "Create", create_call },	{ "Open", open_call },	   { "Destroy", destroy_call },
 	{ "Show", show_call },		{ "List", list_call },	   { "Residency", residency_call },
 	{ "Explain", explain_call },	{ "Move", move_call },	   { "ListTiers", list_tiers_call },
-	{ "ListJobs", list_jobs_call }, { "Reload", reload_call },
+	{ "ListJobs", list_jobs_call }, { "Reload", reload_call }, { "Stats", stats_call },
+	{ "Doctor", doctor_call },	{ "Dump", dump_call },
 };
 
 static int on_method(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -143,6 +157,13 @@ static const sd_bus_vtable vtable[] = {
 				on_method, UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("ListJobs", SD_BUS_NO_ARGS, SD_BUS_RESULT("aa{sv}", jobs),
 				on_method, UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Stats", SD_BUS_NO_ARGS, SD_BUS_RESULT("a{sv}", stats), on_method,
+				UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Doctor", SD_BUS_NO_ARGS,
+				SD_BUS_RESULT("aa{sv}", capabilities, "aa{sv}", verbs), on_method,
+				UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Dump", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", descriptor), on_method,
+				UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Reload", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_method,
 				UNPRIVILEGED),
 	SD_BUS_SIGNAL_WITH_ARGS("TierAdded", SD_BUS_ARGS("o", tier), 0),

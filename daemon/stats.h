@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct sample;
+
 /* Counters since the start, and the last sample of what lies where. Event loop's thread only. */
 struct stats {
 	uint64_t created, destroyed, opened;
@@ -12,6 +14,7 @@ struct stats {
 	GHashTable *move_failed_reasons; /* errno → uint64_t * */
 	GHashTable *placed;		 /* tier's interned name → uint64_t * bytes */
 	uint64_t placed_usec;		 /* real-time clock; 0: never */
+	struct sample *sample;		 /* on its way, or NULL: stats-bus.c */
 };
 
 void stats_init(struct stats *s);

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,7 +124,7 @@ static void create_many(morsel_client *c, size_t from, size_t to)
 		int r;
 
 		snprintf(name, sizeof(name), "bench-%zu", i);
-		r = morsel_create(c, name, 1 << 20, NULL, &m);
+		r = morsel_create(c, name, 1 << 16, NULL, &m);
 		if (r < 0)
 			die(name, r, morsel_error(c));
 		morsel_close(m);
@@ -223,7 +224,7 @@ int main(int argc, char **argv)
 	r = morsel_connect(socket_path, &c);
 	if (r < 0)
 		die(socket_path, r, NULL);
-	r = morsel_create(c, "bench-first", 1 << 20, NULL, &m);
+	r = morsel_create(c, "bench-first", 1 << 16, NULL, &m);
 	if (r < 0)
 		die("bench-first", r, morsel_error(c));
 	morsel_close(m);

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "doctor.h"
+
+/* The kernels that the module is for (DESIGN). */
+#define MODULE_MAJOR 6
+#define MODULE_MINOR 6
+/* Fewer descriptors than this are a limit that somebody will meet: each morsel is one. */
+#define DESCRIPTORS_ENOUGH 16384
+
+const char *doctor_status_to_string(enum doctor_status s)
+{
+	static const char *const names[] = { "ok", "degraded", "missing" };
+
+	return names[s];
+}
+
+static void capability_clear(gpointer p)
+{
+	struct capability *c = p;
+
+	g_free(c->detail);
+	g_free(c->instead);
+	g_free(c->advice);
+}
+
+/* Takes over detail. */
+static void add(GArray *list, const char *name, enum doctor_status status, char *detail,
+		const char *instead, const char *advice)
+{
+	struct capability c = { name, status, detail, g_strdup(instead), g_strdup(advice) };
+
+	g_array_append_val(list, c);
+}
+
+/* --- Files ---------------------------------------------------------------------------------- */
+
+static bool exists(const struct doctor_facts *f, const char *path)
+{
+	return faccessat(f->root_fd, path, F_OK, 0) == 0;
+}
+
+/* The first line, without its end; "" where it cannot be read. Free with g_free. */
+static char *read_line(const struct doctor_facts *f, const char *path)
+{
+	char buffer[512];
+	ssize_t n = -1;
+	int fd = openat(f->root_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd >= 0) {
+		n = read(fd, buffer, sizeof(buffer) - 1);
+		close(fd);
+	}
+	buffer[n > 0 ? n : 0] = '\0';
+	buffer[strcspn(buffer, "\n")] = '\0';
+	return g_utf8_make_valid(buffer, -1);
+}
+
+/* Entries of a directory that begin with prefix and a digit; -1: there is no such directory. */
+static int count_entries(const struct doctor_facts *f, const char *path, const char *prefix)
+{
+	int fd = openat(f->root_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct dirent *e;
+	int n = 0;
+	DIR *d;
+
+	if (fd < 0)
+		return -1;
+	d = fdopendir(fd);
+	if (!d) {
+		close(fd);
+		return -1;
+	}
+	while ((e = readdir(d)))
+		n += g_str_has_prefix(e->d_name, prefix) &&
+		     g_ascii_isdigit(e->d_name[strlen(prefix)]);
+	closedir(d);
+	return n;
+}
+
+/* --- The machine ---------------------------------------------------------------------------- */
+
+static void examine_kernel(GArray *list, const struct doctor_facts *f)
+{
+	unsigned int major = 0, minor = 0;
+	struct utsname u;
+
+	uname(&u);
+	sscanf(u.release, "%u.%u", &major, &minor);
+	if (major > MODULE_MAJOR || (major == MODULE_MAJOR && minor >= MODULE_MINOR))
+		add(list, "kernel", DOCTOR_OK, g_strdup_printf("Linux %s", u.release), "", "");
+	else
+		add(list, "kernel", DOCTOR_DEGRADED,
+		    g_strdup_printf("Linux %s; the module is for %d.%d and newer", u.release,
+				    MODULE_MAJOR, MODULE_MINOR),
+		    "node storage", "a newer kernel");
+}
+
+static void examine_numa(GArray *list, const struct doctor_facts *f)
+{
+	if (f->memory_nodes > 1)
+		add(list, "numa", DOCTOR_OK,
+		    g_strdup_printf("%u nodes with memory for tiers", f->memory_nodes), "", "");
+	else
+		add(list, "numa", DOCTOR_DEGRADED,
+		    g_strdup_printf("%u node with memory", f->memory_nodes),
+		    "everything lies on one tier; there is nowhere to move to",
+		    "a machine with several kinds of memory, or the lab's guest: tools/lab shell");
+
+	if (f->has_hmat)
+		add(list, "hmat", DOCTOR_OK, g_strdup("the firmware tells latency and bandwidth"),
+		    "", "");
+	else
+		add(list, "hmat", DOCTOR_MISSING,
+		    g_strdup("the firmware tells no latency and bandwidth (ACPI HMAT)"),
+		    "distances between nodes (ACPI SLIT) rank the tiers",
+		    "Latency= and Bandwidth= of [tier NAME] in morseld.conf");
+}
+
+static void examine_memory_tiers(GArray *list, const struct doctor_facts *f)
+{
+	int n = count_entries(f, "sys/devices/virtual/memory_tiering", "memory_tier");
+
+	if (n > 0)
+		add(list, "memory-tiers", DOCTOR_OK,
+		    g_strdup_printf("the kernel knows %d memory tier%s", n, n == 1 ? "" : "s"), "",
+		    "");
+	else
+		add(list, "memory-tiers", DOCTOR_MISSING,
+		    g_strdup(n < 0 ? "this kernel does not tell memory tiers"
+				   : "this kernel has made no memory tier"),
+		    "tiers from nodes, firmware and devices",
+		    "Linux 6.1 or newer with CONFIG_NUMA");
+}
+
+static void examine_cxl(GArray *list, const struct doctor_facts *f)
+{
+	int memdevs = count_entries(f, "sys/bus/cxl/devices", "mem");
+	int regions = count_entries(f, "sys/bus/cxl/devices", "region");
+
+	if (memdevs < 0)
+		add(list, "cxl", DOCTOR_MISSING, g_strdup("this kernel has no CXL bus"),
+		    "tiers of other memory", "CONFIG_CXL_BUS, or: modprobe cxl_acpi");
+	else if (memdevs + regions == 0)
+		add(list, "cxl", DOCTOR_MISSING, g_strdup("a CXL bus without memory devices"),
+		    "tiers of other memory", "a CXL memory device");
+	else if (regions == 0)
+		add(list, "cxl", DOCTOR_DEGRADED,
+		    g_strdup_printf("%d memory device%s, no region", memdevs,
+				    memdevs == 1 ? "" : "s"),
+		    "its tier is offline until there is a region", "cxl create-region");
+	else
+		add(list, "cxl", DOCTOR_OK,
+		    g_strdup_printf("%d memory device%s, %d region%s", memdevs,
+				    memdevs == 1 ? "" : "s", regions, regions == 1 ? "" : "s"),
+		    "", "");
+}
+
+static void examine_nvdimm(GArray *list, const struct doctor_facts *f)
+{
+	int regions = count_entries(f, "sys/bus/nd/devices", "region");
+	int dax = count_entries(f, "sys/bus/dax/devices", "dax");
+
+	if (regions > 0)
+		add(list, "nvdimm", DOCTOR_OK,
+		    g_strdup_printf("%d persistent region%s", regions, regions == 1 ? "" : "s"), "",
+		    "");
+	else
+		add(list, "nvdimm", DOCTOR_MISSING,
+		    g_strdup(regions < 0 ? "this kernel has no bus of NVDIMMs"
+					 : "no persistent memory"),
+		    "morsels are volatile", "persistent memory, or memmap=SIZE!START for a trial");
+	if (dax > 0)
+		add(list, "device-dax", DOCTOR_OK,
+		    g_strdup_printf("%d device%s", dax, dax == 1 ? "" : "s"), "", "");
+	else
+		add(list, "device-dax", DOCTOR_MISSING, g_strdup("no device"),
+		    "memory of nodes only", "");
+}
+
+/* --- The kernel's means --------------------------------------------------------------------- */
+
+static void examine_damon(GArray *list, struct doctor_facts *f)
+{
+	f->damon = exists(f, "sys/kernel/mm/damon/admin/kdamonds");
+	if (f->damon)
+		add(list, "damon", DOCTOR_OK,
+		    g_strdup("its files are there; this version does not read them"), "", "");
+	else
+		add(list, "damon", DOCTOR_MISSING, g_strdup("this kernel does not offer it"),
+		    "no heat is measured: moves are asked for", "CONFIG_DAMON_SYSFS");
+}
+
+/* Make the smallest map and throw it away: the one sure way to know. */
+static int try_bpf(void)
+{
+	union bpf_attr attr;
+	long fd;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.map_type = BPF_MAP_TYPE_ARRAY;
+	attr.key_size = sizeof(uint32_t);
+	attr.value_size = sizeof(uint32_t);
+	attr.max_entries = 1;
+	fd = syscall(SYS_bpf, BPF_MAP_CREATE, &attr, sizeof(attr));
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
+static void examine_bpf(GArray *list, const struct doctor_facts *f)
+{
+	bool btf = exists(f, "sys/kernel/btf/vmlinux");
+	int r = try_bpf();
+
+	if (r == 0 && btf)
+		add(list, "bpf", DOCTOR_OK,
+		    g_strdup("maps can be made, the kernel's types are there (BTF)"), "", "");
+	else if (r == 0)
+		add(list, "bpf", DOCTOR_DEGRADED,
+		    g_strdup("maps can be made, the kernel's types are not there"),
+		    "placement by the daemon's rules", "CONFIG_DEBUG_INFO_BTF");
+	else
+		add(list, "bpf", DOCTOR_MISSING, g_strdup_printf("bpf(): %s", g_strerror(-r)),
+		    "placement by the daemon's rules",
+		    r == -ENOSYS ? "CONFIG_BPF_SYSCALL" : "CAP_BPF for the daemon");
+}
+
+static void examine_cgroup(GArray *list, const struct doctor_facts *f)
+{
+	g_autofree char *controllers = read_line(f, "sys/fs/cgroup/cgroup.controllers");
+	g_auto(GStrv) words = g_strsplit(controllers, " ", -1);
+
+	if (!exists(f, "sys/fs/cgroup/cgroup.controllers"))
+		add(list, "cgroup-v2", DOCTOR_MISSING,
+		    g_strdup("no unified hierarchy at /sys/fs/cgroup"), "morsels carry no account",
+		    "systemd.unified_cgroup_hierarchy=1");
+	else if (!g_strv_contains((const char *const *)words, "memory"))
+		add(list, "cgroup-v2", DOCTOR_DEGRADED,
+		    g_strdup_printf("no memory controller (there are: %s)", controllers),
+		    "accounts are named, their memory is not limited", "cgroup_enable=memory");
+	else
+		add(list, "cgroup-v2", DOCTOR_OK,
+		    g_strdup("unified hierarchy with the memory controller"), "", "");
+}
+
+static void examine_module(GArray *list, const struct doctor_facts *f)
+{
+	if (exists(f, "dev/morsel"))
+		add(list, "module", DOCTOR_DEGRADED,
+		    g_strdup("/dev/morsel is there; this version does not use it"), "node storage",
+		    "");
+	else
+		add(list, "module", DOCTOR_MISSING, g_strdup("no /dev/morsel"), "node storage", "");
+}
+
+static void examine_polkit(GArray *list, const struct doctor_facts *f)
+{
+	bool there =
+		exists(f, "usr/share/dbus-1/system-services/org.freedesktop.PolicyKit1.service");
+
+	add(list, "polkit", there ? DOCTOR_DEGRADED : DOCTOR_MISSING,
+	    g_strdup(there ? "installed; this version does not ask it" : "not installed"),
+	    "only root and the daemon's user administer", "");
+}
+
+static void examine_huge_pages(GArray *list, const struct doctor_facts *f)
+{
+	g_autofree char *total =
+		read_line(f, "sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages");
+	g_autofree char *free_pages =
+		read_line(f, "sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
+	g_autofree char *shmem = read_line(f, "sys/kernel/mm/transparent_hugepage/shmem_enabled");
+
+	if (g_ascii_strtoull(free_pages, NULL, 10) > 0)
+		add(list, "hugetlb", DOCTOR_OK,
+		    g_strdup_printf("%s of %s pages of 2 MiB are free", free_pages, total), "", "");
+	else
+		add(list, "hugetlb", total[0] ? DOCTOR_DEGRADED : DOCTOR_MISSING,
+		    g_strdup(total[0] ? "no free page of 2 MiB"
+				      : "this kernel has no pages of 2 MiB"),
+		    "transparent huge pages, or 4 KiB",
+		    total[0] ? "sysctl vm.nr_hugepages=NUMBER" : "");
+
+	if (strstr(shmem, "[always]") || strstr(shmem, "[within_size]") ||
+	    strstr(shmem, "[advise]") || strstr(shmem, "[force]"))
+		add(list, "shmem-thp", DOCTOR_OK, g_strdup_printf("shmem_enabled: %s", shmem), "",
+		    "");
+	else
+		add(list, "shmem-thp", shmem[0] ? DOCTOR_DEGRADED : DOCTOR_MISSING,
+		    shmem[0] ? g_strdup_printf("shmem_enabled: %s", shmem)
+			     : g_strdup("this kernel has no transparent huge pages for memfds"),
+		    "page size 2M needs hugetlb",
+		    shmem[0] ? "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled"
+			     : "");
+}
+
+/* --- This process --------------------------------------------------------------------------- */
+
+static bool has_capability(unsigned int number)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = {};
+
+	return syscall(SYS_capget, &header, data) == 0 &&
+	       data[number / 32].effective & (1u << number % 32);
+}
+
+static void examine_process(GArray *list, struct doctor_facts *f)
+{
+	f->cap_sys_nice = has_capability(CAP_SYS_NICE);
+	if (f->cap_sys_nice)
+		add(list, "cap-sys-nice", DOCTOR_OK,
+		    g_strdup("pages that several processes map can be moved"), "", "");
+	else
+		add(list, "cap-sys-nice", DOCTOR_MISSING, g_strdup("the daemon lacks CAP_SYS_NICE"),
+		    "pages that more than one process maps stay where they are",
+		    "run morseld as its service, or as root");
+
+	if (!f->address)
+		add(list, "bus", DOCTOR_MISSING,
+		    g_strdup("morseld was started without one (--address none)"),
+		    "the private socket serves everything", "--address system");
+	else
+		add(list, "bus", f->bus_connected ? DOCTOR_OK : DOCTOR_MISSING,
+		    g_strdup_printf(f->bus_connected ? "connected to %s" : "not connected to %s",
+				    f->address),
+		    f->bus_connected ? "" : "the private socket serves everything",
+		    f->bus_connected ? "" : "the journal says why; morseld tries again by itself");
+
+	if (f->descriptors >= DESCRIPTORS_ENOUGH)
+		add(list, "descriptors", DOCTOR_OK,
+		    g_strdup_printf("%u of %u are in use", f->descriptors_used, f->descriptors), "",
+		    "");
+	else
+		add(list, "descriptors", DOCTOR_DEGRADED,
+		    g_strdup_printf("%u of %u are in use; each morsel is one", f->descriptors_used,
+				    f->descriptors),
+		    "Create fails with NoDescriptors beyond that",
+		    "LimitNOFILE= of morseld.service");
+}
+
+GArray *doctor_examine(struct doctor_facts *facts)
+{
+	GArray *list = g_array_new(FALSE, FALSE, sizeof(struct capability));
+
+	g_array_set_clear_func(list, capability_clear);
+	examine_kernel(list, facts);
+	examine_numa(list, facts);
+	examine_memory_tiers(list, facts);
+	examine_cxl(list, facts);
+	examine_nvdimm(list, facts);
+	examine_damon(list, facts);
+	examine_bpf(list, facts);
+	examine_cgroup(list, facts);
+	examine_module(list, facts);
+	examine_polkit(list, facts);
+	examine_huge_pages(list, facts);
+	examine_process(list, facts);
+	return list;
+}

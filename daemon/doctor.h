@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * What this machine and this process can do: one capability each, what is used instead where it is not
+ * there, and how to get more. Found out by looking and trying, never from version numbers (but for the
+ * kernel's own line).
+ */
+enum doctor_status {
+	DOCTOR_OK,
+	DOCTOR_DEGRADED,
+	DOCTOR_MISSING
+};
+const char *doctor_status_to_string(enum doctor_status s); /* "ok", "degraded", "missing" */
+
+struct capability {
+	const char *name;
+	enum doctor_status status;
+	char *detail, *instead, *advice; /* "" where there is nothing to say; owned */
+};
+
+/* What is only known to the event loop goes in; the rest is found out on a worker. */
+struct doctor_facts {
+	int root_fd;	     /* files of the kernel are read below it; borrowed */
+	const char *address; /* of the bus, NULL: none wanted; borrowed */
+	bool bus_connected;
+	unsigned int memory_nodes; /* nodes with memory that tiers are made of */
+	bool has_hmat;		   /* some number of a tier comes from it */
+	unsigned int descriptors, descriptors_used;
+
+	/* Found out: */
+	bool cap_sys_nice;
+	bool damon;
+};
+
+/* Any thread; may block. Of struct capability; frees what they own. */
+GArray *doctor_examine(struct doctor_facts *facts);
