@@ -117,7 +117,7 @@ void tier_names_assign(struct tier_names *n, GPtrArray *drafts)
 		/* The operator's names are not remembered: without the override the old one is
 		 * back. */
 		for (unsigned int k = 0; k < d->keys->len && !d->named; k++)
-			if (g_hash_table_add(keys, d->keys->pdata[k]) || 1)
+			if (g_hash_table_add(keys, d->keys->pdata[k]))
 				g_hash_table_replace(n->by_key, g_strdup(d->keys->pdata[k]),
 						     g_strdup(d->tier->name));
 	}
