@@ -80,7 +80,7 @@ static int move_window(struct mover *m, struct pace *p, uint64_t offset, uint64_
 	r = node_view_list(&m->v);
 	if (r < 0)
 		return r;
-	r = node_view_ask(&m->v, 0, m->v.n);
+	r = node_view_ask(&m->v);
 	if (r < 0)
 		return r;
 	m->result.absent += m->v.absent + m->v.swapped;

@@ -98,7 +98,7 @@ static int look(struct node_view *v, uint64_t offset, uint64_t length,
 	r = node_view_list(v);
 	if (r < 0)
 		return r;
-	r = node_view_ask(v, 0, v->n);
+	r = node_view_ask(v);
 	if (r < 0)
 		return r;
 	sum_up(v, res, runs);

@@ -8,11 +8,17 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "storage-node-count.h"
+
 #define PAGE UINT64_C(4096)
 #define PAGES_MAX (WINDOW_SIZE / PAGE)
 
 /* Bring in so much by one call: it holds the lock that the event loop's own mmap waits for. */
 #define POPULATE_STEP (UINT64_C(8) << 20)
+
+/* A fault brings the pages in around it, as far as they exist: this much, in aligned blocks (the
+ * kernel's fault_around_bytes). */
+#define AROUND (UINT64_C(64) << 10)
 
 /* linux/fs.h since 6.7: which ranges are mapped by 2 MiB entries. */
 struct pagemap_region {
@@ -28,19 +34,19 @@ struct pagemap_scan {
 
 int node_view_open(struct storage_object *o, struct node_view *ret_view)
 {
-	struct node_view v = { .o = o, .pagemap = -1 };
+	struct node_view v = { .o = o };
 
 	/* A granule more, so that the window's granules can lie as the object's do: only then are huge
 	 * pages mapped as such. */
 	v.reserved_length = WINDOW_SIZE + GRANULE_SIZE;
-	v.reserved = mmap(NULL, v.reserved_length, PROT_NONE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (v.reserved == MAP_FAILED)
+	v.reserved = node_count_reserve(v.reserved_length);
+	if (!v.reserved)
 		return -errno;
 	v.pages = g_new(void *, PAGES_MAX);
 	v.bytes = g_new(uint32_t, PAGES_MAX);
 	v.status = g_new(int, PAGES_MAX);
 	v.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	v.numa_maps = open("/proc/self/numa_maps", O_RDONLY | O_CLOEXEC);
 	*ret_view = v;
 	return 0;
 }
@@ -50,6 +56,8 @@ void node_view_close(struct node_view *v)
 	munmap(v->reserved, v->reserved_length);
 	if (v->pagemap >= 0)
 		close(v->pagemap);
+	if (v->numa_maps >= 0)
+		close(v->numa_maps);
 	g_free(v->pages);
 	g_free(v->bytes);
 	g_free(v->status);
@@ -88,13 +96,17 @@ static int populate_slowly(struct node_view *v, uint64_t start, uint64_t end)
 
 static int populate(struct node_view *v, uint64_t start, uint64_t end)
 {
+	uint64_t step = v->thorough || v->o->backing == PAGES_HUGETLB ? POPULATE_STEP : AROUND;
 	uint64_t next;
 
 	for (uint64_t at = start; at < end; at = next) {
+		uint64_t length;
 		int r;
 
-		next = MIN(end, (at / POPULATE_STEP + 1) * POPULATE_STEP);
-		r = v->o->node->sys->madvise(v->base + (at - v->offset), next - at,
+		next = MIN(end, (at / step + 1) * step);
+		/* Of a block that the kernel brings in as a whole one page is enough. */
+		length = step == AROUND ? PAGE : next - at;
+		r = v->o->node->sys->madvise(v->base + (at - v->offset), length,
 					     NODE_MADV_POPULATE_READ);
 		if (r == -EHWPOISON || r == -EFAULT)
 			r = populate_slowly(v, at, next);
@@ -210,7 +222,7 @@ static int take_extent(struct node_view *v, uint64_t start, uint64_t end, bool s
 	return 0;
 }
 
-int node_view_list(struct node_view *v)
+static int list(struct node_view *v)
 {
 	bool swap = v->o->backing != PAGES_HUGETLB && swap_in_use();
 	uint64_t at = v->offset, end = v->offset + v->length;
@@ -246,12 +258,44 @@ int node_view_list(struct node_view *v)
 	return 0;
 }
 
-int node_view_ask(struct node_view *v, size_t first, size_t n)
+int node_view_list(struct node_view *v)
+{
+	uint64_t pages = 0;
+	struct node_counts counts;
+	int r;
+
+	r = list(v);
+	if (r < 0)
+		return r;
+	v->only_node = -1;
+	for (size_t i = 0; i < v->n; i++)
+		pages += v->bytes[i] / v->o->page_size;
+	if (v->numa_maps >= 0 && node_count(v->numa_maps, v->base, &counts) == 0 &&
+	    counts.total >= pages) {
+		v->only_node = counts.only_node;
+		return 0;
+	}
+	if (v->thorough || v->o->backing == PAGES_HUGETLB)
+		return 0;
+
+	/* Not all has come along, or nobody can tell: one by one from now on. */
+	v->thorough = true;
+	v->n = 0;
+	v->absent = v->swapped = v->huge = 0;
+	return list(v);
+}
+
+int node_view_ask(struct node_view *v)
 {
 	long r;
 
-	if (n == 0)
+	if (v->only_node >= 0) {
+		for (size_t i = 0; i < v->n; i++)
+			v->status[i] = v->only_node;
 		return 0;
-	r = v->o->node->sys->move_pages(n, v->pages + first, NULL, v->status + first, 0);
+	}
+	if (v->n == 0)
+		return 0;
+	r = v->o->node->sys->move_pages(v->n, v->pages, NULL, v->status, 0);
 	return r < 0 ? (int)r : 0;
 }

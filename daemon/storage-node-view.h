@@ -17,7 +17,9 @@ struct node_view {
 	struct storage_object *o;
 	char *reserved; /* address space for a window, owned */
 	size_t reserved_length;
-	int pagemap; /* /proc/self/pagemap, or -1 */
+	int pagemap;   /* /proc/self/pagemap, or -1 */
+	int numa_maps; /* /proc/self/numa_maps, or -1 */
+	bool thorough; /* bring each page in by itself: the kernel maps no neighbours along */
 
 	char *base;		 /* of the window: the page at offset */
 	uint64_t offset, length; /* what is mapped */
@@ -28,6 +30,7 @@ struct node_view {
 	uint32_t *bytes;		/* of the window in that page: 4096, or up to 2 MiB */
 	int *status;			/* node, or negative errno */
 	uint64_t absent, swapped, huge; /* bytes */
+	int only_node;			/* where all of them are; -1: not known, or on several */
 };
 
 int node_view_open(struct storage_object *o, struct node_view *ret_view);
@@ -45,8 +48,8 @@ int node_view_map(struct node_view *v, uint64_t offset, uint64_t length);
  */
 int node_view_list(struct node_view *v);
 
-/* Ask where the n listed pages from first on are: fills status. */
-int node_view_ask(struct node_view *v, size_t first, size_t n);
+/* Where are the listed pages? Fills status. */
+int node_view_ask(struct node_view *v);
 
 static inline uint64_t node_view_page_offset(const struct node_view *v, size_t i)
 {
