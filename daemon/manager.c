@@ -471,6 +471,11 @@ static int make_parts(struct manager *m)
 	return 0;
 }
 
+static void on_hotplug(void *userdata)
+{
+	manager_refresh(userdata);
+}
+
 int manager_new(const struct manager_options *options, struct manager **ret_manager)
 {
 	struct manager *m = g_new0(struct manager, 1);
@@ -510,7 +515,7 @@ int manager_new(const struct manager_options *options, struct manager **ret_mana
 	if (r < 0)
 		goto out;
 	if (m->real_root) {
-		r = hotplug_new(m, &m->hotplug);
+		r = hotplug_new(m->event, on_hotplug, m, &m->hotplug);
 		if (r < 0) {
 			log_line(LOG_NOTICE, LOG_TIER_WARNING, NULL,
 				 "no events of devices (%s): changes are seen on reload only",
