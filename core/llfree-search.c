@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * Choosing trees, and orders 0 to 8 without a cache.
+ *
+ * Frames come from the fullest tree that has some: so what is freed in emptier trees is not used up
+ * again, they empty by themselves, and huge frames come back without anything being moved.
+ */
+#include "llfree-upper.h"
+
+bool llfree_tree_claim(const struct llfree *a, uint64_t tree, uint64_t tree_word, unsigned want,
+		       uint32_t slot, enum llfree_kind kind)
+{
+	unsigned class = llfree_tree_class(tree_word);
+
+	if (kind == LLFREE_KIND_TAKEN || kind == LLFREE_KIND_DEMOTED ||
+	    (tree_word & LLFREE_TREE_FRESH))
+		class = want;
+	if (llfree_force(FORCE_RESERVE))
+		return false;
+	return plat_cas(&a->trees[tree], &tree_word,
+			llfree_tree_word(class, a->owner, slot + 1, llfree_tree_put1(tree_word)));
+}
+
+void llfree_tree_reclass(const struct llfree *a, uint64_t tree, unsigned want)
+{
+	uint64_t old = plat_load(&a->trees[tree]);
+
+	/* One try: if the word changes meanwhile the tree is somebody's, and so is its class. */
+	if (!llfree_tree_slot1(old) &&
+	    (llfree_tree_class(old) != want || (old & LLFREE_TREE_FRESH)))
+		plat_cas(&a->trees[tree], &old,
+			 llfree_tree_word(want, 0, 0, llfree_tree_put1(old)));
+}
+
+/*
+ * Lower is better: by kind, then by the policy's distance, then fullest first, nearly full ones
+ * last.
+ */
+static uint64_t tree_key(const struct llfree *a, unsigned want, enum llfree_kind kind,
+			 uint64_t word, unsigned free)
+{
+	int verdict = a->verdict[want][llfree_tree_class(word)];
+
+	return (uint64_t)kind << 32 | (uint64_t)(verdict > 0 ? verdict : 0) << 20 |
+	       (uint64_t)(free < LLFREE_FEW_FREE) << 16 | free;
+}
+
+#define NO_KEY (~(uint64_t)0)
+
+enum llfree_kind llfree_tree_reserve(const struct llfree *a, unsigned want, uint32_t slot,
+				     uint64_t from, uint64_t *ret_tree)
+{
+	/* Each round after the first: another slot was faster with the tree chosen. */
+	for (;;) {
+		uint64_t best = NO_KEY, best_tree = 0, best_word = 0, tree = from;
+		enum llfree_kind kind;
+
+		for (uint32_t i = 0; i < a->ntrees; i++, tree++) {
+			if (plat_unlikely(tree >= a->ntrees))
+				tree = 0;
+
+			unsigned free = llfree_tree_free(a, tree);
+
+			if (free <= (llfree_break(BREAK_LAST_FRAME) ? 1 : 0))
+				continue;
+
+			/* Relaxed: the claim's CAS compares it again. */
+			uint64_t word = plat_load_relaxed(&a->trees[tree]);
+
+			kind = llfree_tree_kind(a, want, slot, word, free);
+			if (kind == LLFREE_KIND_NONE)
+				continue;
+
+			uint64_t key = tree_key(a, want, kind, word, free);
+
+			if (key < best) {
+				best = key;
+				best_tree = tree;
+				best_word = word;
+			}
+			if (i >= LLFREE_SEARCH_WINDOW && best >> 32 <= LLFREE_KIND_TAKEN)
+				break;
+		}
+		if (best == NO_KEY)
+			return LLFREE_KIND_NONE;
+		kind = (enum llfree_kind)(best >> 32);
+		*ret_tree = best_tree;
+		if (kind == LLFREE_KIND_RESERVED || kind == LLFREE_KIND_STOLEN ||
+		    llfree_tree_claim(a, best_tree, best_word, want, slot, kind))
+			return kind;
+	}
+}
+
+/* A frame was found in @tree; from now on the slot looks there first. */
+static void small_found(struct llfree *a, struct llfree_request request, uint64_t word,
+			enum llfree_kind kind, uint64_t tree, uint64_t frame)
+{
+	uint32_t slot = llfree_slot_index(a, request);
+	struct llfree_slot *s = &a->slots[slot];
+
+	if (kind == LLFREE_KIND_RESERVED || kind == LLFREE_KIND_STOLEN)
+		return;
+	if (llfree_cached(a)) {
+		/* The slot's own tree is the one of its cache. */
+		plat_store_relaxed(&s->small, tree);
+		if (kind == LLFREE_KIND_TAKEN || kind == LLFREE_KIND_DEMOTED ||
+		    (word & LLFREE_TREE_FRESH))
+			llfree_tree_reclass(a, tree, request.class);
+		return;
+	}
+
+	/* Relaxed: a hint, only ever used to look there first. */
+	uint64_t own = llfree_hint_tree(a, plat_load_relaxed(&s->cache));
+
+	if (!llfree_tree_claim(a, tree, word, request.class, slot, kind))
+		return;
+	plat_store_relaxed(&s->cache, llfree_cache_word(frame >> LLFREE_HALF_ORDER, 0, 0));
+	if (own != tree)
+		llfree_tree_leave(a, own, slot);
+}
+
+/*
+ * Orders 1 to 8: a tree with room may still lack an aligned run, so each is tried, in the order of
+ * the kinds and then of nearness; no tree twice, unless the window cut the first round short.
+ */
+static int64_t small_search(struct llfree *a, struct llfree_request request, uint64_t from,
+			    unsigned *ret_lane)
+{
+	uint32_t slot = llfree_slot_index(a, request);
+	unsigned n = 1u << request.order, present = 0;
+	bool cut = false;
+
+	for (unsigned pass = 0; pass < LLFREE_KIND_NONE; pass++) {
+		if (pass && !(present >> pass & 1))
+			continue;
+
+		uint64_t tree = from;
+
+		for (uint32_t i = 0; i < a->ntrees; i++, tree++) {
+			if (plat_unlikely(tree >= a->ntrees))
+				tree = 0;
+
+			unsigned free = llfree_tree_free(a, tree);
+
+			if (free < n)
+				continue;
+
+			uint64_t word = plat_load_relaxed(&a->trees[tree]);
+			enum llfree_kind kind =
+				llfree_tree_kind(a, request.class, slot, word, free);
+
+			if (!pass)
+				present |= 1u << kind;
+			if (kind == pass) {
+				int64_t frame = llfree_tree_get(a, tree, request.order,
+								~(uint64_t)0, ret_lane);
+
+				if (frame >= 0) {
+					small_found(a, request, word, kind, tree, (uint64_t)frame);
+					return frame;
+				}
+			}
+			if (!pass && !cut && i >= LLFREE_SEARCH_WINDOW &&
+			    (present & (1u << LLFREE_KIND_WHOLE | 1u << LLFREE_KIND_TAKEN))) {
+				cut = true;
+				break;
+			}
+		}
+		/* The whole trees seen were gone: start over, and look at all. */
+		if (cut && pass == LLFREE_KIND_TAKEN) {
+			pass = (unsigned)-1;
+			cut = false;
+			from = from + LLFREE_SEARCH_WINDOW < a->ntrees ? from + LLFREE_SEARCH_WINDOW
+								       : 0;
+		}
+	}
+	return -1;
+}
+
+static int64_t uncached_search(struct llfree *a, struct llfree_request request, uint64_t from,
+			       unsigned *ret_lane)
+{
+	uint32_t slot = llfree_slot_index(a, request);
+	uint64_t *hint = &a->slots[slot].cache, tree;
+
+	for (unsigned tries = 0; tries < 1024; tries++) {
+		enum llfree_kind kind = llfree_tree_reserve(a, request.class, slot, from, &tree);
+
+		if (kind == LLFREE_KIND_NONE)
+			return -1;
+
+		int64_t frame = llfree_tree_get(a, tree, 0, ~(uint64_t)0, ret_lane);
+
+		if (kind == LLFREE_KIND_RESERVED || kind == LLFREE_KIND_STOLEN) {
+			if (frame >= 0)
+				return frame;
+			continue;
+		}
+
+		uint64_t own = llfree_hint_tree(a, plat_load_relaxed(hint));
+
+		plat_store_relaxed(
+			hint, llfree_cache_word(
+				      frame >= 0 ? (uint64_t)frame >> LLFREE_HALF_ORDER
+						 : tree << (LLFREE_TREE_ORDER - LLFREE_HALF_ORDER),
+				      0, 0));
+		if (own != tree)
+			llfree_tree_leave(a, own, slot);
+		if (frame >= 0)
+			return frame;
+	}
+	return -1;
+}
+
+int llfree_small_get(struct llfree *a, struct llfree_request request, uint64_t *ret_frame)
+{
+	uint32_t slot = llfree_slot_index(a, request);
+	struct llfree_slot *s = &a->slots[slot];
+	/* Relaxed: without caches a hint; with them only the tree is taken from it. */
+	uint64_t cache = plat_load_relaxed(&s->cache), tree = llfree_hint_tree(a, cache);
+	unsigned lane = 0;
+	int64_t frame;
+
+	if (plat_likely(llfree_tree_slot1(plat_load_relaxed(&a->trees[tree])) == slot + 1)) {
+		uint64_t row = llfree_cache_half(cache) / 2;
+
+		frame = llfree_tree_get(a, tree, request.order, row, &lane);
+		if (plat_likely(frame >= 0)) {
+			if (!llfree_cached(a) && (uint64_t)frame / 64 != row)
+				plat_store_relaxed(
+					&s->cache,
+					llfree_cache_word((uint64_t)frame >> LLFREE_HALF_ORDER, 0,
+							  0));
+			goto found;
+		}
+	}
+	if (llfree_cached(a))
+		tree = plat_load_relaxed(&s->small);
+	if (plat_unlikely(tree >= a->ntrees))
+		tree = 0;
+	do {
+		frame = request.order ? small_search(a, request, tree, &lane)
+				      : uncached_search(a, request, tree, &lane);
+		if (frame >= 0)
+			goto found;
+		/*
+		 * Only what slots had in hand can still make a run; once each time there was some.
+		 */
+	} while (llfree_flush_admitted(a, request.class));
+	return LLFREE_ENOMEM;
+found:
+	*ret_frame = (uint64_t)frame;
+	return (lane & LLFREE_LANE_ZEROED) != 0;
+}

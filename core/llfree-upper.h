@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * Internal: which tree to take from, and the slots.
+ */
+#ifndef MORSEL_CORE_LLFREE_UPPER_H
+#define MORSEL_CORE_LLFREE_UPPER_H
+
+#include "llfree-lower.h"
+
+/*
+ * How a tree may serve a request, best first. The ones up to TAKEN and DEMOTED may become the
+ * slot's own.
+ */
+enum llfree_kind {
+	LLFREE_KIND_PARTLY, /* matching class, not reserved, partly used: keeps other trees whole */
+	LLFREE_KIND_WHOLE,  /* matching class, wholly free */
+	LLFREE_KIND_TAKEN,  /* wholly free, of another class: takes this one */
+	LLFREE_KIND_RESERVED, /* another slot has it reserved */
+	LLFREE_KIND_STOLEN,   /* another class, which stays */
+	LLFREE_KIND_DEMOTED,  /* another class, which changes */
+	LLFREE_KIND_NONE
+};
+
+/*
+ * How many trees are looked at before one that is wholly free is broken: 4 GiB. A search that went
+ * on to the end of a large pool would cost more than the fragmentation it saves.
+ */
+#define LLFREE_SEARCH_WINDOW 256u
+/*
+ * The same for orders 9 and up, where a tree serves eight requests at most: the search must be
+ * cheap.
+ */
+#define LLFREE_HUGE_WINDOW 8u
+/* A tree with less than this free is not worth a reservation while others are (1.6 %). */
+#define LLFREE_FEW_FREE 64u
+
+/* Index of a request's slot. */
+plat_inline uint32_t llfree_slot_index(const struct llfree *a, struct llfree_request request)
+{
+	return a->slot_base + request.class * a->nslots + request.slot;
+}
+
+/* Class of a slot by its index. */
+plat_inline unsigned llfree_slot_class(const struct llfree *a, uint32_t slot)
+{
+	return slot / a->nslots % a->classes;
+}
+
+/* The tree where a slot's cache word points: its own, if the tree word agrees. */
+plat_inline uint64_t llfree_cache_tree(uint64_t cache)
+{
+	return llfree_cache_half(cache) >> (LLFREE_TREE_ORDER - LLFREE_HALF_ORDER);
+}
+
+/* The same, if there is such a tree: what is in shared memory is not believed. */
+plat_inline uint64_t llfree_hint_tree(const struct llfree *a, uint64_t cache)
+{
+	uint64_t tree = llfree_cache_tree(cache);
+
+	return plat_likely(tree < a->ntrees) ? tree : 0;
+}
+
+/* @free: of the tree. @tree: its word. @slot: of the request. */
+plat_inline enum llfree_kind llfree_tree_kind(const struct llfree *a, unsigned want, uint32_t slot,
+					      uint64_t tree, unsigned free)
+{
+	int verdict = a->verdict[want][llfree_tree_class(tree)];
+	unsigned slot1 = llfree_tree_slot1(tree);
+
+	if (plat_unlikely(slot1 && slot1 != slot + 1 && !llfree_break(BREAK_CLASS)))
+		return verdict >= LLFREE_STEAL ? LLFREE_KIND_RESERVED : LLFREE_KIND_NONE;
+	if (free == LLFREE_TREE_FRAMES && (tree & LLFREE_TREE_FRESH))
+		return LLFREE_KIND_WHOLE;
+	if (plat_likely(verdict >= 0))
+		return free == LLFREE_TREE_FRAMES ? LLFREE_KIND_WHOLE : LLFREE_KIND_PARTLY;
+	if (verdict == LLFREE_INVALID)
+		return LLFREE_KIND_NONE;
+	/*
+	 * Its own tree, which another thread took for a class of its own meanwhile: leave the
+	 * class.
+	 */
+	if (slot1 == slot + 1)
+		return LLFREE_KIND_STOLEN;
+	if (free == LLFREE_TREE_FRAMES)
+		return LLFREE_KIND_TAKEN;
+	return verdict == LLFREE_STEAL ? LLFREE_KIND_STOLEN : LLFREE_KIND_DEMOTED;
+}
+
+/* May frames in the hands of a slot of class @have serve @want? */
+plat_inline bool llfree_slot_admits(const struct llfree *a, unsigned want, uint32_t slot)
+{
+	return a->verdict[want][llfree_slot_class(a, slot)] != LLFREE_INVALID;
+}
+
+/*
+ * The best tree with a free frame for @want: reserved for @slot where the kind allows it. The kind,
+ * NONE: there is none.
+ */
+enum llfree_kind llfree_tree_reserve(const struct llfree *a, unsigned want, uint32_t slot,
+				     uint64_t from, uint64_t *ret_tree);
+/*
+ * Reserve one tree; class @want if @kind says so. False: its word has changed since it was
+ * @tree_word.
+ */
+bool llfree_tree_claim(const struct llfree *a, uint64_t tree, uint64_t tree_word, unsigned want,
+		       uint32_t slot, enum llfree_kind kind);
+/* The class of a tree that is not reserved. */
+void llfree_tree_reclass(const struct llfree *a, uint64_t tree, unsigned want);
+/*
+ * The last resort before ENOMEM: slots that @want may take from are emptied, and trees that it
+ * could only demote are no longer reserved. True if that changed anything.
+ */
+bool llfree_flush_admitted(const struct llfree *a, unsigned want);
+/* One frame from any slot's hand. */
+bool llfree_steal(const struct llfree *a, unsigned want, uint64_t *ret_frame, bool *ret_zeroed);
+
+/* Orders 0 (without a cache) to 8; orders 9 and up. The request was checked. */
+int llfree_small_get(struct llfree *a, struct llfree_request request, uint64_t *ret_frame);
+int llfree_huge_get(struct llfree *a, struct llfree_request request, uint64_t *ret_frame);
+
+#endif
