@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * Real threads. Each frame given out is marked in an array by who has it: two owners are seen at
+ * once. Contents pass with the frames (a plain word per frame, which ThreadSanitizer watches).
+ */
+#include "test-llfree.h"
+
+#include <pthread.h>
+
+#define THREADS 4
+/* frame << 8 | order | this: so that frame 0 is not nothing */
+#define IS_RUN 0x80
+
+struct shared {
+	struct pool p;
+	unsigned char *owner; /* atomic, per frame */
+	unsigned *content;    /* not atomic: only its owner touches it */
+	unsigned slots, steps;
+	pthread_barrier_t barrier;
+	/* runs that one thread leaves for another to put */
+	uint64_t mailbox[64];
+};
+
+struct thread {
+	pthread_t id;
+	struct shared *s;
+	unsigned number;
+};
+
+static void own(struct shared *s, uint64_t frame, unsigned order, unsigned who)
+{
+	for (uint64_t f = frame; f < frame + (1ull << order); f++) {
+		check_eq(__atomic_exchange_n(&s->owner[f], who, __ATOMIC_RELAXED), 0);
+		s->content[f] += who;
+	}
+}
+
+static void disown(struct shared *s, uint64_t frame, unsigned order)
+{
+	for (uint64_t f = frame; f < frame + (1ull << order); f++) {
+		s->content[f]++;
+		check(__atomic_exchange_n(&s->owner[f], 0, __ATOMIC_RELAXED) != 0);
+	}
+}
+
+static void *run(void *arg)
+{
+	struct thread *t = arg;
+	struct shared *s = t->s;
+	struct llfree *a = &s->p.a;
+	uint64_t random = test_seed + t->number * 2, held[128];
+	unsigned n = 0;
+
+	pthread_barrier_wait(&s->barrier);
+	for (unsigned i = 0; i < s->steps; i++) {
+		unsigned slot =
+			(unsigned)(test_random(&random) % 8 ? t->number : test_random(&random)) %
+			s->slots;
+		uint64_t what = test_random(&random) % 100, frame;
+
+		if (what < 45 && n < 128) {
+			unsigned order = test_random(&random) % 4 ? 0 : test_random(&random) % 14;
+			unsigned class = (unsigned)test_random(&random) % s->p.config.classes;
+
+			if (llfree_get(a, req(order, class, slot), &frame) < 0)
+				continue;
+			check_eq(frame % (1ull << order), 0);
+			own(s, frame, order, t->number + 1);
+			held[n++] = frame << 8 | order | IS_RUN;
+		} else if (what < 95 && n) {
+			unsigned k = test_random(&random) % n, order;
+			uint64_t run;
+
+			run = held[k];
+			held[k] = held[--n];
+			/* half of them through another thread's hands */
+			if (what % 2) {
+				run = __atomic_exchange_n(&s->mailbox[what % 64], run,
+							  __ATOMIC_ACQ_REL);
+				if (!run)
+					continue;
+			}
+			order = run & 0x7f;
+			frame = run >> 8;
+			disown(s, frame, order);
+			check_eq(llfree_put(a, frame, req(order, 0, slot)), 0);
+		} else if (what < 97) {
+			llfree_drain(a, slot);
+		} else {
+			uint64_t huge = test_random(&random) % (s->p.config.frames / 512);
+
+			/* whoever gets it offline has it alone */
+			if (llfree_offline(a, huge, 1, 0) == 0) {
+				own(s, huge * 512, 9, t->number + 1);
+				disown(s, huge * 512, 9);
+				check_eq(llfree_online(a, huge, 1, 0), 0);
+			}
+		}
+	}
+	while (n) {
+		uint64_t run = held[--n];
+
+		disown(s, run >> 8, run & 0x7f);
+		check_eq(llfree_put(a, run >> 8, req(run & 0x7f, 0, t->number % s->slots)), 0);
+	}
+	return NULL;
+}
+
+void suite_threads(void)
+{
+	static const unsigned modes[] = { 0, LLFREE_UNCACHED, LLFREE_PERSISTENT };
+
+	for (unsigned m = 0; m < 3; m++) {
+		for (unsigned slots = 1; slots <= THREADS; slots += 3) {
+			struct llfree_config c = config_of(4096 * 3 + 300, 2, slots, modes[m]);
+			struct thread threads[THREADS];
+			struct shared s = { .slots = slots, .steps = 30000 * test_scale };
+			struct llfree_stats st;
+
+			c.writeback = PLAT_WB_NONE;
+			pool_new(&s.p, &c);
+			s.owner = calloc(c.frames, 1);
+			s.content = calloc(c.frames, sizeof(*s.content));
+			check(s.owner && s.content);
+			pthread_barrier_init(&s.barrier, NULL, THREADS);
+			for (unsigned i = 0; i < THREADS; i++) {
+				threads[i] = (struct thread){ .s = &s, .number = i };
+				check_eq(pthread_create(&threads[i].id, NULL, run, &threads[i]), 0);
+			}
+			for (unsigned i = 0; i < THREADS; i++)
+				pthread_join(threads[i].id, NULL);
+			for (unsigned i = 0; i < 64; i++)
+				if (s.mailbox[i])
+					check_eq(llfree_put(&s.p.a, s.mailbox[i] >> 8,
+							    req(s.mailbox[i] & 0x7f, 0, 0)),
+						 0);
+			check_eq(llfree_check(&s.p.a), 0);
+			check_eq(llfree_drain(&s.p.a, LLFREE_ALL_SLOTS), 0);
+			check_eq(llfree_check(&s.p.a), 0);
+			check_eq(llfree_stats_exact(&s.p.a, &st), 0);
+			check_eq(st.used, 0);
+			check_eq(st.free, c.frames);
+			pthread_barrier_destroy(&s.barrier);
+			free(s.owner);
+			free(s.content);
+			pool_done(&s.p);
+		}
+	}
+}
+
+struct split {
+	struct pool *p;
+	uint64_t frame;
+	unsigned order, first;
+	pthread_barrier_t *barrier;
+};
+
+static void *split_run(void *arg)
+{
+	struct split *s = arg;
+
+	pthread_barrier_wait(s->barrier);
+	for (unsigned i = s->first; i < 512u >> s->order; i += 2)
+		check_eq(llfree_put(&s->p->a, s->frame + (i << s->order),
+				    req(s->order, 0, s->first)),
+			 0);
+	return NULL;
+}
+
+/* Two threads free the parts of one huge frame: every put succeeds (defect 7 with real races). */
+void suite_split_threads(void)
+{
+	static const unsigned modes[] = { 0, LLFREE_UNCACHED, LLFREE_PERSISTENT };
+
+	for (unsigned m = 0; m < 3; m++) {
+		struct llfree_config c = config_of(4096, 1, 2, modes[m]);
+		pthread_barrier_t barrier;
+		struct pool p;
+
+		c.writeback = PLAT_WB_NONE;
+		pool_new(&p, &c);
+		pthread_barrier_init(&barrier, NULL, 2);
+		for (unsigned i = 0; i < 300; i++) {
+			uint64_t frame = 0;
+			struct split s[2];
+			pthread_t id;
+
+			check(llfree_get(&p.a, req(9, 0, 0), &frame) >= 0);
+			for (unsigned k = 0; k < 2; k++)
+				s[k] = (struct split){ .p = &p,
+						       .frame = frame,
+						       .order = i % 9,
+						       .first = k,
+						       .barrier = &barrier };
+			check_eq(pthread_create(&id, NULL, split_run, &s[1]), 0);
+			split_run(&s[0]);
+			pthread_join(id, NULL);
+			check_eq(llfree_drain(&p.a, LLFREE_ALL_SLOTS), 0);
+			check_eq(llfree_is_free(&p.a, frame, 9), 1);
+		}
+		check_eq(llfree_check(&p.a), 0);
+		pthread_barrier_destroy(&barrier);
+		pool_done(&p);
+	}
+}
