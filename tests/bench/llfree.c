@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * bench-llfree MODE…: measures the allocator and prints "name value" lines for tools/bench-format.
+ *
+ *   time      ns per operation: bulk, repeat, random × order 0, 9 × 1, 2 threads
+ *   loop WHAT N   N operations of one sort, for callgrind; WHAT: get0 put0 get9 put9 …
+ *   rmw       read-modify-writes per operation (in the build that counts them)
+ *   frag      self-defragmentation
+ *   latency   percentiles of single operations; failing gets
+ *   recover   recovery against reading the metadata once
+ *
+ * Definitions. 8 GiB are managed; two classes, small frames and huge ones, a slot per thread.
+ * *bulk*: get until half of the memory is given out (half of it for each of two threads), then put
+ * in the order of the gets. *repeat*: get and put of one run, the pool half full. *random*: put in
+ * random order of what bulk gave, then get. Each figure is the median of the rounds.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/llfree.h"
+
+#define FRAMES (8ull << 18)
+#define ROUNDS 9
+#define MAX_THREADS 2
+
+#ifdef MORSEL_COUNT_RMW
+__thread uint64_t plat_rmw_count;
+#endif
+
+struct pool {
+	struct llfree a;
+	struct llfree_meta m;
+};
+
+static void die(const char *what)
+{
+	fprintf(stderr, "bench-llfree: %s\n", what);
+	exit(1);
+}
+
+static void pool_new(struct pool *p, uint64_t frames, unsigned flags, unsigned slots)
+{
+	struct llfree_config c = {
+		.frames = frames,
+		.flags = flags,
+		.classes = 2,
+		.slots = slots,
+		.owners = 1,
+	};
+
+	if (llfree_sizes(&c, &p->m.lower_size, &p->m.upper_size))
+		die("sizes");
+	p->m.lower = aligned_alloc(4096, (p->m.lower_size + 4095) / 4096 * 4096);
+	p->m.upper = aligned_alloc(4096, (p->m.upper_size + 4095) / 4096 * 4096);
+	if (!p->m.lower || !p->m.upper)
+		die("out of memory");
+	if (llfree_init(&p->a, &c, &p->m))
+		die("init");
+}
+
+static void pool_done(struct pool *p)
+{
+	free(p->m.lower);
+	free(p->m.upper);
+}
+
+static struct llfree_request req(unsigned order, unsigned slot)
+{
+	return (struct llfree_request){ .order = (uint8_t)order,
+					.class = order >= 9,
+					.slot = (uint16_t)slot };
+}
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t rnd(uint64_t *s)
+{
+	*s ^= *s << 13;
+	*s ^= *s >> 7;
+	*s ^= *s << 17;
+	return *s;
+}
+
+static void shuffle(uint64_t *x, uint64_t n, uint64_t seed)
+{
+	for (uint64_t i = n - 1; i > 0; i--) {
+		uint64_t j = rnd(&seed) % (i + 1), t = x[i];
+
+		x[i] = x[j];
+		x[j] = t;
+	}
+}
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static double median(double *x, unsigned n)
+{
+	qsort(x, n, sizeof(*x), compare);
+	return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
+}
+
+/* The loops that are measured; callgrind collects in these functions only. */
+static __attribute__((noinline)) void bench_get(struct llfree *a, uint64_t *out, uint64_t n,
+						unsigned order, unsigned slot)
+{
+	struct llfree_request r = req(order, slot);
+
+	for (uint64_t i = 0; i < n; i++)
+		if (llfree_get(a, r, &out[i]) < 0)
+			die("get failed");
+}
+
+static __attribute__((noinline)) void bench_put(struct llfree *a, const uint64_t *in, uint64_t n,
+						unsigned order, unsigned slot)
+{
+	struct llfree_request r = req(order, slot);
+
+	for (uint64_t i = 0; i < n; i++)
+		if (llfree_put(a, in[i], r))
+			die("put failed");
+}
+
+static __attribute__((noinline)) void bench_pair(struct llfree *a, uint64_t n, unsigned order,
+						 unsigned slot)
+{
+	struct llfree_request r = req(order, slot);
+
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t frame;
+
+		if (llfree_get(a, r, &frame) < 0 || llfree_put(a, frame, r))
+			die("pair failed");
+	}
+}
+
+struct worker {
+	pthread_t thread;
+	struct pool *pool;
+	pthread_barrier_t *barrier;
+	unsigned order, slot;
+	uint64_t n, *frames;
+	double get, put, pair, rput, rget;
+};
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	struct llfree *a = &w->pool->a;
+	uint64_t t, pairs = w->order ? 200000 : 1000000;
+
+	pthread_barrier_wait(w->barrier);
+	t = now();
+	bench_get(a, w->frames, w->n, w->order, w->slot);
+	w->get = (double)(now() - t) / (double)w->n;
+	pthread_barrier_wait(w->barrier);
+	t = now();
+	bench_put(a, w->frames, w->n, w->order, w->slot);
+	w->put = (double)(now() - t) / (double)w->n;
+	pthread_barrier_wait(w->barrier);
+	bench_get(a, w->frames, w->n, w->order, w->slot);
+	shuffle(w->frames, w->n, 7 + w->slot);
+	pthread_barrier_wait(w->barrier);
+	t = now();
+	bench_pair(a, pairs, w->order, w->slot);
+	w->pair = (double)(now() - t) / (double)pairs;
+	pthread_barrier_wait(w->barrier);
+	t = now();
+	bench_put(a, w->frames, w->n, w->order, w->slot);
+	w->rput = (double)(now() - t) / (double)w->n;
+	pthread_barrier_wait(w->barrier);
+	t = now();
+	bench_get(a, w->frames, w->n, w->order, w->slot);
+	w->rget = (double)(now() - t) / (double)w->n;
+	return NULL;
+}
+
+static void mode_time(void)
+{
+	static const unsigned orders[] = { 0, 9 };
+
+	for (unsigned o = 0; o < 2; o++) {
+		for (unsigned threads = 1; threads <= MAX_THREADS; threads++) {
+			unsigned order = orders[o];
+			uint64_t n = (FRAMES / 2 >> order) / threads;
+			double v[5][ROUNDS];
+			static const char *const names[] = { "bulk.o%u.t%u.get.ns",
+							     "bulk.o%u.t%u.put.ns",
+							     "repeat.o%u.t%u.pair.ns",
+							     "random.o%u.t%u.put.ns",
+							     "random.o%u.t%u.get.ns" };
+
+			for (unsigned round = 0; round < ROUNDS; round++) {
+				struct worker w[MAX_THREADS] = { 0 };
+				pthread_barrier_t barrier;
+				struct pool p;
+
+				pool_new(&p, FRAMES, 0, threads);
+				pthread_barrier_init(&barrier, NULL, threads);
+				for (unsigned t = 0; t < threads; t++) {
+					w[t] = (struct worker){ .pool = &p,
+								.barrier = &barrier,
+								.order = order,
+								.slot = t,
+								.n = n };
+					w[t].frames = calloc(n, sizeof(uint64_t));
+					if (!w[t].frames)
+						die("out of memory");
+					memset(w[t].frames, 1, n * sizeof(uint64_t));
+				}
+				for (unsigned t = 0; t < threads; t++)
+					if (pthread_create(&w[t].thread, NULL, work, &w[t]))
+						die("thread");
+				for (unsigned i = 0; i < 5; i++)
+					v[i][round] = 0;
+				for (unsigned t = 0; t < threads; t++) {
+					pthread_join(w[t].thread, NULL);
+					v[0][round] += w[t].get / threads;
+					v[1][round] += w[t].put / threads;
+					v[2][round] += w[t].pair / threads;
+					v[3][round] += w[t].rput / threads;
+					v[4][round] += w[t].rget / threads;
+					free(w[t].frames);
+				}
+				pthread_barrier_destroy(&barrier);
+				pool_done(&p);
+			}
+			for (unsigned i = 0; i < 5; i++) {
+				printf("llfree.");
+				printf(names[i], order, threads);
+				printf(" %.1f\n", median(v[i], ROUNDS));
+			}
+		}
+	}
+}
+
+/* One pool half full, then @n operations of one sort in one of the functions above. */
+static void mode_loop(const char *what, uint64_t n, unsigned flags, bool count)
+{
+	unsigned order = (unsigned)atoi(what + 3);
+	uint64_t all = FRAMES >> order, have = all / 2, *frames = calloc(all, sizeof(uint64_t));
+	struct pool p;
+
+	if (!frames || n > have)
+		die("too many operations");
+	pool_new(&p, FRAMES, flags, 1);
+	if (!strncmp(what, "put", 3) || !strncmp(what, "rnd", 3)) {
+		for (uint64_t i = 0; i < have; i++)
+			if (llfree_get(&p.a, req(order, 0), &frames[i]) < 0)
+				die("get failed");
+		if (!strncmp(what, "rnd", 3))
+			shuffle(frames, have, 7);
+	}
+#ifdef MORSEL_COUNT_RMW
+	plat_rmw_count = 0;
+#endif
+	if (!strncmp(what, "get", 3))
+		bench_get(&p.a, frames, n, order, 0);
+	else if (!strncmp(what, "par", 3))
+		bench_pair(&p.a, n, order, 0);
+	else
+		bench_put(&p.a, frames, n, order, 0);
+#ifdef MORSEL_COUNT_RMW
+	if (count)
+		printf("llfree.%s.o%u.%s.rmw %.3f\n", flags ? "persistent" : "volatile", order,
+		       !strncmp(what, "rnd", 3)	  ? "random_put"
+		       : !strncmp(what, "par", 3) ? "pair"
+		       : strncmp(what, "get", 3)  ? "put"
+						  : "get",
+		       (double)plat_rmw_count / (double)n);
+#else
+	(void)count;
+#endif
+	free(frames);
+	pool_done(&p);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 2 && !strcmp(argv[1], "time")) {
+		mode_time();
+	} else if (argc >= 4 && !strcmp(argv[1], "loop")) {
+		mode_loop(argv[2], strtoull(argv[3], NULL, 10), argc > 4 ? LLFREE_PERSISTENT : 0,
+			  false);
+	} else if (argc == 2 && !strcmp(argv[1], "rmw")) {
+		static const char *const what[] = {
+			"get0", "put0", "rnd0", "par0", "get9", "put9"
+		};
+
+		for (unsigned f = 0; f < 2; f++)
+			for (unsigned i = 0; i < sizeof(what) / sizeof(what[0]); i++)
+				mode_loop(what[i], what[i][3] == '9' ? 2000 : 500000,
+					  f ? LLFREE_PERSISTENT : 0, true);
+	} else {
+		fprintf(stderr, "usage: bench-llfree time | loop WHAT N [persistent] | rmw\n");
+		return 2;
+	}
+	return 0;
+}
