@@ -11,13 +11,33 @@
 /* How long a sleeping mover may take to see a cancel. */
 #define LOOK_UP_NS (UINT64_C(100) * 1000 * 1000)
 
-struct pace {
+/*
+ * The kernel copies pages in the thread that asks, at a fraction of what the memory gives, and our pages
+ * cost it more than those of a process that moves its own: they are in one page table more. Two threads,
+ * each with windows of its own, make up for that; more would take the machine from its clients. With a
+ * bandwidth limit one is enough.
+ */
+#define THREADS 2
+
+/* A move by one or more threads, each of which takes the next window. */
+struct move_job {
+	struct storage_object *o;
+	const struct tier *tier;
 	uint64_t bandwidth; /* bytes a second; 0: no limit */
-	uint64_t begin_ns, copied;
-	uint64_t origin; /* offset at which the range begins */
-	uint64_t done, total;
-	storage_progress_t progress;
+	uint64_t begin_ns, offset, end;
+	storage_progress_t progress; /* called by the thread that called us only */
 	void *userdata;
+
+	GMutex lock; /* of what follows */
+	uint64_t next, done, copied;
+	int r; /* the first error; all threads end then */
+};
+
+/* One thread's part. */
+struct move_share {
+	struct move_job *job;
+	struct mover mover;
+	bool caller; /* runs in the thread that called us */
 };
 
 static uint64_t now_ns(void)
@@ -28,49 +48,67 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
-static bool go_on(struct pace *p)
+/* Note what was done; false: stop. */
+static bool go_on(struct move_share *share, uint64_t done, uint64_t copied, uint64_t *ret_copied)
 {
-	return !p->progress || p->progress(p->done, p->total, p->userdata);
+	struct move_job *job = share->job;
+	bool stop;
+
+	g_mutex_lock(&job->lock);
+	job->done += done;
+	done = job->done;
+	job->copied += copied;
+	*ret_copied = job->copied;
+	stop = job->r < 0;
+	g_mutex_unlock(&job->lock);
+
+	if (stop)
+		return false;
+	return !share->caller || !job->progress ||
+	       job->progress(done, job->end - job->offset, job->userdata);
 }
 
-/* Sleep until what was copied is no more than the limit gives. */
-static int keep_pace(struct pace *p)
+/* After done bytes of which some were copied: sleep until they are no more than the limit gives. */
+static int keep_pace(struct move_share *share, uint64_t done, uint64_t copied)
 {
-	uint64_t due, now;
+	const struct move_job *job = share->job;
+	uint64_t due, now, all;
 
-	if (!go_on(p))
+	if (!go_on(share, done, copied, &all))
 		return -ECANCELED;
-	if (p->bandwidth == 0)
+	if (job->bandwidth == 0)
 		return 0;
-	due = p->begin_ns + (uint64_t)((unsigned __int128)p->copied * NS_PER_S / p->bandwidth);
+	due = job->begin_ns + (uint64_t)((unsigned __int128)all * NS_PER_S / job->bandwidth);
 	while ((now = now_ns()) < due) {
 		uint64_t until = MIN(due, now + LOOK_UP_NS);
 		struct timespec t = { .tv_sec = (time_t)(until / NS_PER_S),
 				      .tv_nsec = (long)(until % NS_PER_S) };
 
 		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
-		if (!go_on(p))
+		if (!go_on(share, 0, 0, &all))
 			return -ECANCELED;
 	}
 	return 0;
 }
 
 /* How many of the listed pages from first on make one batch. */
-static size_t batch_len(const struct node_view *v, size_t first, const struct pace *p)
+static size_t batch_len(const struct node_view *v, size_t first, uint64_t bandwidth)
 {
 	uint64_t bytes = 0, most = UINT64_C(32) << 20;
 	size_t n = 0;
 
-	if (p->bandwidth > 0)
-		most = MIN(most, (uint64_t)((unsigned __int128)p->bandwidth * PACE_NS / NS_PER_S));
+	if (bandwidth > 0)
+		most = MIN(most, (uint64_t)((unsigned __int128)bandwidth * PACE_NS / NS_PER_S));
 	while (first + n < v->n && n < BATCH_MAX && (n == 0 || bytes + v->bytes[first + n] <= most))
 		bytes += v->bytes[first + n++];
 	return n;
 }
 
 /* One window. What is left undone on an error is counted nowhere. */
-static int move_window(struct mover *m, struct pace *p, uint64_t offset, uint64_t length)
+static int move_window(struct move_share *share, uint64_t offset, uint64_t length)
 {
+	struct mover *m = &share->mover;
+	uint64_t at = offset, end, copied;
 	size_t n;
 	int r;
 
@@ -85,15 +123,82 @@ static int move_window(struct mover *m, struct pace *p, uint64_t offset, uint64_
 		return r;
 	m->result.absent += m->v.absent + m->v.swapped;
 	for (size_t i = 0; i < m->v.n; i += n) {
-		n = batch_len(&m->v, i, p);
-		p->copied += mover_move(m, i, n);
-		p->done =
-			node_view_page_offset(&m->v, i + n - 1) + m->v.bytes[i + n - 1] - p->origin;
-		r = keep_pace(p);
+		n = batch_len(&m->v, i, share->job->bandwidth);
+		copied = mover_move(m, i, n);
+		end = node_view_page_offset(&m->v, i + n - 1) + m->v.bytes[i + n - 1];
+		r = keep_pace(share, end - at, copied);
 		if (r < 0)
 			return r;
+		at = end;
 	}
-	return 0;
+	return keep_pace(share, offset + length - at, 0);
+}
+
+static gpointer move_windows(gpointer data)
+{
+	struct move_share *share = data;
+	struct move_job *job = share->job;
+	int r = 0;
+
+	for (;;) {
+		uint64_t at, end;
+
+		g_mutex_lock(&job->lock);
+		if (r < 0 && job->r == 0)
+			job->r = r;
+		at = job->next;
+		end = node_window_end(at, job->end);
+		job->next = end;
+		r = job->r;
+		g_mutex_unlock(&job->lock);
+		if (r < 0 || at >= job->end)
+			return NULL;
+		r = move_window(share, at, end - at);
+	}
+}
+
+static void add_result(struct storage_move_result *sum, const struct storage_move_result *part)
+{
+	GHashTableIter iter;
+	gpointer error, bytes;
+
+	sum->moved += part->moved;
+	sum->already += part->already;
+	sum->absent += part->absent;
+	g_hash_table_iter_init(&iter, part->reasons);
+	while (g_hash_table_iter_next(&iter, &error, &bytes))
+		storage_move_result_fail(sum, GPOINTER_TO_INT(error), *(uint64_t *)bytes);
+}
+
+/* Move by as many threads as there is work for. -errno before anything was moved, or of the job. */
+static int move_by_threads(struct move_job *job, struct storage_move_result *result)
+{
+	struct move_share shares[THREADS] = {};
+	GThread *threads[THREADS] = {};
+	unsigned int n = 1;
+	int r;
+
+	if (job->bandwidth == 0 && g_get_num_processors() > 1 &&
+	    job->end - job->offset > WINDOW_SIZE)
+		n = THREADS;
+	for (unsigned int i = 0; i < n; i++) {
+		shares[i] = (struct move_share){ .job = job, .caller = i == 0 };
+		r = mover_init(&shares[i].mover, job->o, job->tier);
+		if (r < 0 && i == 0)
+			return r;
+		if (r < 0)
+			n = i; /* with those that there are */
+	}
+	for (unsigned int i = 1; i < n; i++)
+		threads[i] = g_thread_try_new("morsel-move", move_windows, &shares[i], NULL);
+	move_windows(&shares[0]);
+	for (unsigned int i = 0; i < n; i++) {
+		if (threads[i])
+			g_thread_join(threads[i]);
+		add_result(result, &shares[i].mover.result);
+		mover_done(&shares[i].mover);
+	}
+	return job->r;
 }
 
 /* Let the range's later pages go where its present ones are sent. */
@@ -154,47 +259,39 @@ int node_move(struct storage_object *o, uint64_t offset, uint64_t length, struct
 	      uint64_t bandwidth, storage_progress_t progress, void *userdata,
 	      struct storage_move_result *ret_result, char **ret_error)
 {
-	struct pace pace = { .bandwidth = bandwidth,
-			     .begin_ns = now_ns(),
-			     .origin = offset,
-			     .total = length,
-			     .progress = progress,
-			     .userdata = userdata };
-	uint64_t end = offset + length, next;
-	struct mover m;
-	int r, policy_error;
+	struct move_job job = { .o = o,
+				.tier = tier,
+				.bandwidth = bandwidth,
+				.offset = offset,
+				.next = offset,
+				.progress = progress,
+				.userdata = userdata };
+	struct storage_move_result result;
+	int r;
 
 	r = check_move(o, offset, length, tier, ret_error);
 	if (r < 0)
 		return r;
-	r = mover_init(&m, o, tier);
-	if (r < 0) {
-		*ret_error = g_strdup_printf("cannot look at '%s' to move it: %s", o->label,
-					     g_strerror(-r));
-		return r;
-	}
+	job.begin_ns = now_ns();
+	job.end = offset + length;
+	g_mutex_init(&job.lock);
+	storage_move_result_init(&result);
 
 	/* First, so that no page that comes meanwhile goes to the old place. */
-	policy_error = set_policy(o, offset, length, tier);
-	for (uint64_t at = offset; at < end && r >= 0; at = next) {
-		next = node_window_end(at, end);
-		r = move_window(&m, &pace, at, next - at);
-		pace.done = next - offset;
-		if (r >= 0 && !go_on(&pace))
-			r = -ECANCELED;
-	}
+	result.policy_error = set_policy(o, offset, length, tier);
+	r = move_by_threads(&job, &result);
+	g_mutex_clear(&job.lock);
 
-	if (r < 0 && r != -ECANCELED) {
+	if (r == -ECANCELED)
+		*ret_error = g_strdup_printf("moving '%s' was cancelled", o->label);
+	else if (r < 0)
 		*ret_error = g_strdup_printf("moving '%s' to tier '%s' stopped after %" PRIu64
 					     " bytes: %s",
-					     o->label, tier->name, m.result.moved, g_strerror(-r));
-	} else {
-		if (r < 0)
-			*ret_error = g_strdup_printf("moving '%s' was cancelled", o->label);
-		m.result.policy_error = policy_error;
-		*ret_result = m.result;
-		m.result = (struct storage_move_result){};
+					     o->label, tier->name, result.moved, g_strerror(-r));
+	if (r < 0 && r != -ECANCELED) {
+		storage_move_result_done(&result);
+		return r;
 	}
-	mover_done(&m);
+	*ret_result = result;
 	return r;
 }

@@ -269,12 +269,9 @@ static void report(bool bench, const struct outcome *idle, const struct outcome 
 int main(int argc, char *argv[])
 {
 	static const struct option options[] = {
-		{ "bench", no_argument, NULL, 'b' },
-		{ "direct", no_argument, NULL, 'd' },
-		{ "idle", no_argument, NULL, 'i' },
-		{ "size", required_argument, NULL, 's' },
-		{ "turns", required_argument, NULL, 't' },
-		{},
+		{ "bench", no_argument, NULL, 'b' },	   { "direct", no_argument, NULL, 'd' },
+		{ "idle", no_argument, NULL, 'i' },	   { "size", required_argument, NULL, 's' },
+		{ "turns", required_argument, NULL, 't' }, {},
 	};
 	bool bench = false, direct = false;
 	unsigned int writers = WRITERS;
