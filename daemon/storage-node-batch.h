@@ -17,7 +17,7 @@ struct mover {
 	bool full;	    /* the target has no room: no more tries */
 
 	/* Of the pages that are still to move. */
-	size_t *index;
+	size_t *index, *swap;
 	void **pages;
 	int *nodes, *status, *reason;
 };

@@ -91,6 +91,7 @@ void node_caps_probe(const struct node_sys *sys, struct node_caps *ret_caps)
 	}
 	caps.populate = sys->madvise(page, length, NODE_MADV_POPULATE_READ) == 0;
 	munmap(page, length);
+	caps.numa_maps = access("/proc/self/numa_maps", R_OK) == 0;
 
 	*ret_caps = caps;
 }

@@ -56,6 +56,7 @@ struct node_caps {
 	bool preferred_many; /* 5.15: several preferred nodes */
 	bool home_node;	     /* 5.17: which of several comes first */
 	bool populate;	     /* 5.14: MADV_POPULATE_READ and _WRITE */
+	bool numa_maps;	     /* /proc/self/numa_maps can be read: pages are counted by it */
 };
 void node_caps_probe(const struct node_sys *sys, struct node_caps *ret_caps);
 

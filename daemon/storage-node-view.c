@@ -46,7 +46,9 @@ int node_view_open(struct storage_object *o, struct node_view *ret_view)
 	v.bytes = g_new(uint32_t, PAGES_MAX);
 	v.status = g_new(int, PAGES_MAX);
 	v.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	v.numa_maps = open("/proc/self/numa_maps", O_RDONLY | O_CLOEXEC);
+	v.numa_maps = -1;
+	if (o->node->caps.numa_maps)
+		v.numa_maps = open("/proc/self/numa_maps", O_RDONLY | O_CLOEXEC);
 	*ret_view = v;
 	return 0;
 }

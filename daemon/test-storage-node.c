@@ -512,6 +512,76 @@ static void test_many(struct fixture *f, gconstpointer data)
 	g_assert_cmpuint(count_fds(), ==, fds);
 }
 
+struct crowd {
+	struct fixture *f;
+	struct storage_object *o;
+	int stop; /* atomic */
+};
+
+static gpointer move_and_look(gpointer data)
+{
+	struct crowd *c = data;
+	const struct storage_ops *ops = c->f->s->ops;
+
+	for (unsigned int i = 0; !g_atomic_int_get(&c->stop) && i < 50; i++) {
+		struct tier *tier = inventory_tier(c->f->inv, "node0");
+		uint64_t offset = i % 7 * MIB, length = 160 * MIB;
+		struct storage_move_result move;
+		struct storage_residency res;
+		g_autoptr(GArray) runs = NULL;
+		g_autofree char *error = NULL;
+
+		g_assert_cmpint(ops->move(c->o, offset, length, tier, 0, NULL, NULL, &move, &error),
+				==, 0);
+		g_assert_cmpuint(move.moved + move.already + move.absent + move.failed, ==, length);
+		storage_move_result_done(&move);
+		g_assert_cmpint(ops->residency(c->o, offset, length, true, NULL, NULL, &res, &runs),
+				==, 0);
+		g_assert_cmpuint(on_nodes(&res) + res.absent + res.swapped, ==, length);
+		storage_residency_done(&res);
+	}
+	g_atomic_int_set(&c->stop, 1);
+	return NULL;
+}
+
+static gpointer fill_and_evict(gpointer data)
+{
+	struct crowd *c = data;
+	int fd = c->f->s->ops->open_fd(c->o, true);
+	g_autofree char *error = NULL;
+
+	while (!g_atomic_int_get(&c->stop)) {
+		g_assert_cmpint(c->f->s->ops->populate(c->o, 32 * MIB, 16 * MIB, NULL, NULL,
+						       &error),
+				==, 0);
+		g_assert_cmpint(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 36 * MIB,
+					  8 * MIB),
+				==, 0);
+	}
+	close(fd);
+	return NULL;
+}
+
+/* Several workers on one object while a client gives pages back: nothing lost, nothing left behind. */
+static void test_crowd(struct fixture *f, gconstpointer data)
+{
+	struct crowd c = { .f = f };
+	unsigned int fds = count_fds();
+	GThread *threads[3];
+
+	if (!may_move(f) || !inventory_tier(f->inv, "node0"))
+		return;
+	c.o = create(f, 256 * MIB, NULL);
+	threads[0] = g_thread_new("mover", move_and_look, &c);
+	threads[1] = g_thread_new("mover", move_and_look, &c);
+	threads[2] = g_thread_new("client", fill_and_evict, &c);
+	for (unsigned int i = 0; i < G_N_ELEMENTS(threads); i++)
+		g_thread_join(threads[i]);
+	f->s->ops->free(c.o);
+	g_assert_cmpuint(count_fds(), ==, fds);
+	g_assert_cmpuint(count_maps(), ==, 0);
+}
+
 #define ADD(path, func) \
 	g_test_add("/storage-node/" path, struct fixture, NULL, set_up, func, tear_down)
 
@@ -531,5 +601,6 @@ int main(int argc, char *argv[])
 	ADD("cancel", test_cancel);
 	ADD("populate", test_populate);
 	ADD("many", test_many);
+	ADD("crowd", test_crowd);
 	return g_test_run();
 }
