@@ -84,6 +84,7 @@ struct table *table_new(void)
 		g_error("out of memory");
 	/* escape() has done it, better: smartcols lets bidirectional overrides through. */
 	scols_table_enable_noencoding(t->scols, 1);
+	scols_table_set_column_separator(t->scols, "  ");
 	/* A file or pipe has no width; COLUMNS of the shell that started us is not its width. */
 	if (!isatty(STDOUT_FILENO))
 		scols_table_set_termforce(t->scols, SCOLS_TERMFORCE_NEVER);
@@ -142,7 +143,7 @@ void table_print_free(struct table *t)
 		for (i = 0; i < n; i++) {
 			struct libscols_column *c = scols_table_get_column(t->scols, i);
 
-			printf("%s%s", i ? " " : "",
+			printf("%s%s", i ? "  " : "",
 			       scols_cell_get_data(scols_column_get_header(c)));
 		}
 		putchar('\n');

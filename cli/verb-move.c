@@ -166,47 +166,29 @@ static int wait_job(struct cli *cli, struct progress *p)
 	return STATUS_OK;
 }
 
-/* "DoneBytes" → "done_bytes". */
-static char *snake_case(const char *s)
-{
-	GString *out = g_string_new(NULL);
-
-	for (; *s; s++) {
-		if (g_ascii_isupper(*s) && out->len)
-			g_string_append_c(out, '_');
-		g_string_append_c(out, g_ascii_tolower(*s));
-	}
-	return g_string_free(out, FALSE);
-}
-
+/* The job as `jobs` has it. */
 static int get_job(struct cli *cli, const char *path, json_t **ret_job)
 {
-	g_autoptr(sd_bus_message) m = NULL, reply = NULL;
-	g_autoptr(json_t) properties = NULL, job = json_object();
-	const char *key;
-	json_t *value;
-	int r, status;
+	const char *id = strrchr(path, '/') + 1;
+	g_autoptr(json_t) jobs = NULL;
+	json_t *job;
+	size_t i;
+	int status;
 
-	status = cli_message_to(cli, path, "org.freedesktop.DBus.Properties", "GetAll", &m);
+	status = cli_get(cli, "ListJobs", &jobs);
 	if (status != STATUS_OK)
 		return status;
-	r = sd_bus_message_append(m, "s", JOB_IFACE);
-	if (r < 0)
-		return cli_fail_message("GetAll", r);
-	status = cli_call(cli, m, &reply);
-	if (status != STATUS_OK)
-		return status;
-	r = message_to_json(reply, &properties);
-	if (r < 0)
-		return cli_fail_message("GetAll", r);
-	json_object_foreach(properties, key, value)
+	json_array_foreach(jobs, i, job)
 	{
-		g_autofree char *name = snake_case(key);
+		g_autofree char *number = g_strdup_printf("%" PRIu64, get_u64(job, "id"));
 
-		json_object_set(job, name, value);
+		if (strcmp(number, id) == 0) {
+			*ret_job = json_incref(job);
+			return STATUS_OK;
+		}
 	}
-	*ret_job = g_steal_pointer(&job);
-	return STATUS_OK;
+	return cli_fail(STATUS_NO_OBJECT,
+			"no job %s; those that ended over a minute ago are forgotten", id);
 }
 
 /* One line in any case; the failure, if any, goes to stderr as well. */
@@ -416,6 +398,9 @@ static int cancel(struct cli *cli, const struct verb *verb, const char *id)
 	if (status != STATUS_OK)
 		return status;
 	path = g_strdup_printf("%s/job/%u", MANAGER_PATH, number);
+	status = get_job(cli, path, &job);
+	if (status != STATUS_OK)
+		return status;
 	status = cli_message_to(cli, path, JOB_IFACE, "Cancel", &m);
 	if (status == STATUS_OK)
 		status = cli_call(cli, m, &reply);
@@ -425,6 +410,7 @@ static int cancel(struct cli *cli, const struct verb *verb, const char *id)
 		printf("Job %u is being cancelled.\n", number);
 		return STATUS_OK;
 	}
+	g_clear_pointer(&job, json_decref);
 	status = get_job(cli, path, &job);
 	if (status == STATUS_OK)
 		print_json(job);

@@ -280,6 +280,7 @@ static int publish(struct manager *manager, struct morsel *m, sd_bus_message *me
 	fd = m->storage->ops->open_fd(m->object, true);
 	if (fd < 0)
 		return fd;
+	m->created_usec = now_realtime();
 	r = sd_bus_message_new_method_return(message, &reply);
 	if (r >= 0)
 		r = sd_bus_message_append(reply, "sh", morsel_id_string(m, id), fd);
@@ -289,7 +290,6 @@ static int publish(struct manager *manager, struct morsel *m, sd_bus_message *me
 	if (r < 0)
 		return r;
 
-	m->created_usec = now_realtime();
 	record_creation(manager, m);
 	registry_publish(manager->registry, m);
 	manager->stats.created++;
