@@ -159,8 +159,8 @@ static void print_tiers(json_t *tiers, int from)
 		printf("\nLatency and bandwidth: reading, from %s. All numbers: morselctl tier show "
 		       "TIER.%s\n",
 		       from >= 0 ? "the node asked for" : "the nearest node with CPUs",
-		       unknown ? "\nUnknown: this machine's firmware has no HMAT or CDAT number, and none "
-				 "is configured."
+		       unknown ? "\nWhere they are unknown, the firmware (HMAT, CDAT) has no number, and none is "
+				 "configured."
 			       : "");
 }
 
@@ -261,9 +261,8 @@ static void print_tier(json_t *tier)
 
 	print_field("Name:", get_string(tier, "name"));
 	print_field("Kind:", get_string(tier, "kind"));
-	print_field_take("Evidence:",
-			 g_strdup_printf("%s%s%s%s", get_string(tier, "evidence"),
-					 detail[0] ? " (" : "", detail, detail[0] ? ")" : ""));
+	print_field_take("Evidence:", g_strdup_printf("%s%s%s", get_string(tier, "evidence"),
+						      detail[0] ? ": " : "", detail));
 	print_field_take("State:", g_strdup_printf("%s%s%s", get_string(tier, "state"),
 						   reason[0] ? ": " : "", reason));
 	print_field_take("Backing:", format_backing(tier));

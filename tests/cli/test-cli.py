@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Every verb of morselctl against the running daemon: output, JSON and exit status.
 
-Usage: test-cli.py MORSELD MORSELCTL
+Usage: test-cli.py MORSELD MORSELCTL FIXTURES [--update | TEST...]
+
+--update writes what the tables of the fixtures look like to expected/: look at the difference.
 """
 import json
 import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +21,9 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import daemon as harness  # noqa: E402
 
-MORSELD, MORSELCTL = sys.argv[1:3]
+MORSELD, MORSELCTL, FIXTURES = sys.argv[1:4]
+UPDATE = sys.argv[4:5] == ["--update"]
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MIB = 1 << 20
 
 INFO = {"id": str, "name": str, "owner": int, "owner_name": str, "group": int, "mode": int,
@@ -118,6 +123,29 @@ class Tiers(Base):
         self.assertIn("'hbm99'", r.err)
         self.ctl("tiers", "--from", "x", status=2)
         self.ctl("tiers", "--from", "-5", status=2)
+
+
+class Tables(unittest.TestCase):
+    """What people see of a few of the fixtures' machines."""
+    maxDiff = None
+
+    def check(self, fixture, name, *arguments):
+        d = harness.Daemon(MORSELD, ["--root", os.path.join(FIXTURES, fixture)], config="")
+        self.addCleanup(d.close)
+        r = harness.run([MORSELCTL, *arguments], socket=d.socket)
+        self.assertEqual((r.status, r.err), (0, ""))
+        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "expected", name + ".txt")
+        if UPDATE:
+            with open(path, "w") as f:
+                f.write(r.out)
+        with open(path) as f:
+            self.assertEqual(r.out, f.read())
+
+    def test_tiers(self):
+        self.check("lab", "lab-tiers", "tiers")
+        self.check("lab", "lab-tier-show", "tier", "show", "cxl0")
+        self.check("two-sockets-cxl", "two-sockets-from-1", "tiers", "--from", "1")
+        self.check("no-hmat", "no-hmat-tiers", "tiers")
 
 
 class Morsels(Base):
@@ -401,6 +429,83 @@ class Usage(unittest.TestCase):
         self.assertIn("writing the output failed", p.stderr)
 
 
+class Completion(Base):
+    def complete(self, *words):
+        script = f"""
+            source {SOURCE}/packaging/completions/morselctl
+            PATH={os.path.dirname(os.path.abspath(MORSELCTL))}:$PATH
+            COMP_WORDS=("$@")
+            COMP_CWORD=$(($# - 1))
+            _morselctl
+            printf '%s\\n' "${{COMPREPLY[@]}}"
+        """
+        r = harness.run(["bash", "-c", script, "bash", *words], socket=self.daemon.socket)
+        self.assertEqual((r.status, r.err), (0, ""))
+        return r.out.split()
+
+    def test_completion(self):
+        tier = self.a_tier()
+        self.ctl("create", "weights", "--size", "4K")
+        self.ctl("create", "with space", "--size", "4K")
+        verbs = self.complete("morselctl", "")
+        for verb in ("tiers", "tier", "list", "create", "destroy", "doctor", "help"):
+            self.assertIn(verb, verbs)
+        self.assertEqual(self.complete("morselctl", "--json", "doc"), ["doctor"])
+        self.assertEqual(self.complete("morselctl", "tier", ""), ["show"])
+        self.assertIn(tier, self.complete("morselctl", "tier", "show", ""))
+        self.assertEqual(self.complete("morselctl", "show", "w"), ["weights"])
+        self.assertEqual(self.complete("morselctl", "move", "weights", "--to", tier[:-1]), [tier])
+        self.assertEqual(self.complete("morselctl", "move", "weights", "--to", "=", tier), [tier])
+        self.assertEqual(self.complete("morselctl", "move", "--dr"), ["--dry-run"])
+        self.assertEqual(self.complete("morselctl", "tier", "show", "--js"), ["--json"])
+        self.assertEqual(self.complete("morselctl", "--socket", "/nonexistent", "show", ""), [])
+        self.assertEqual(self.complete("morselctl", "--socket", "=", self.daemon.socket, "show", "w"),
+                         ["weights"])
+
+
+class ManPages(unittest.TestCase):
+    def read(self, name):
+        with open(os.path.join(SOURCE, "docs", name)) as f:
+            return f.read()
+
+    def test_morselctl(self):
+        """Every verb and option is in the page, and nothing else."""
+        page = self.read("morselctl.1")
+        documented = set(re.findall(r"(?<![A-Za-z])Fl -([a-z][a-z-]*)", page))
+        options = set()
+        top = harness.run([MORSELCTL, "help"]).out
+        for verb in re.findall(r"(?m)^  ([a-z]+(?: show)?)(?= )", top):
+            if verb == "help":
+                continue
+            self.assertRegex(page, rf"(?m)^\.Ss {verb}( |$)")
+            text = harness.run([MORSELCTL, "help", *verb.split()]).out
+            options |= set(re.findall(r"--([a-z][a-z-]*)", text.split("Help Options")[1]))
+        self.assertEqual(documented, options | {"version"})
+
+    def test_libmorsel(self):
+        page = self.read("libmorsel.3")
+        with open(os.path.join(SOURCE, "libclient", "libmorsel.sym")) as f:
+            functions = re.findall(r"(?m)^\t(morsel_\w+);", f.read())
+        self.assertGreater(len(functions), 10)
+        for function in functions:
+            self.assertRegex(page, rf"(?m)^\.Nm {function}( ,)?$")
+            self.assertRegex(page, rf"(?m)^\.F[no] {function}( |$)")
+        with open(os.path.join(SOURCE, "libclient", "morsel.h")) as f:
+            header = f.read()
+        struct = re.search(r"struct morsel_options \{(.*?)\n\}", header, re.S)[1]
+        fields = re.findall(r"(?m)^\t[^/;]*?(\w+);", struct)
+        self.assertIn("initiators", fields)
+        for field in fields:
+            self.assertIn(f"{field};", page)
+
+    def test_formatting(self):
+        if not shutil.which("groff"):
+            self.skipTest("groff is not installed")
+        for name in ("morselctl.1", "libmorsel.3"):
+            r = harness.run(["groff", "-mandoc", "-Tutf8", "-ww", "-z", os.path.join(SOURCE, "docs", name)])
+            self.assertEqual((r.status, r.err), (0, ""))
+
+
 class Terminal(Base):
     def on_terminal(self, *arguments, columns=140):
         """Run with stdout and stderr on a terminal; returns (status, output)."""
@@ -440,4 +545,4 @@ class Terminal(Base):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=2)
+    unittest.main(argv=sys.argv[:1] + sys.argv[5 if UPDATE else 4:], verbosity=2)
