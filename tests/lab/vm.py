@@ -479,6 +479,8 @@ class Lab:
         self.loop()
         for guest in self.guests:
             guest.stop()
+            # What a broken run wrote last often tells the cause.
+            self.drain(guest)
         self.flush_partial()
         return self.verdict()
 
@@ -521,16 +523,15 @@ class Lab:
     def drain(self, guest):
         """After the emulator's end: what the sockets still hold, then the finding."""
         for name in ("ctl", "out", "err"):
-            while guest.feed(name):
+            while name in guest.ports and guest.feed(name):
                 pass
-            self.forget(guest.ports[name])
+            if name in guest.ports:
+                self.forget(guest.ports[name])
         guest.done = True
 
     def forget(self, sock):
-        try:
+        if sock in self.selector.get_map():
             self.selector.unregister(sock)
-        except KeyError:
-            pass
 
     def verdict(self):
         """The run's exit status: the first command's that is not 0, or the lab's own."""
@@ -646,7 +647,7 @@ def parse(argv):
     for plugin in args.plugin:
         if not os.path.exists(plugin.split(",", 1)[0]):
             parser.error(f"--plugin {plugin.split(',', 1)[0]}: no such file")
-    if args.hook and not os.access(args.hook, os.X_OK):
+    if args.hook and not (os.path.isfile(args.hook) and os.access(args.hook, os.X_OK)):
         parser.error(f"--hook {args.hook}: not an executable file")
     args.append = [word for text in args.append for word in text.split()]
     args.qemu = [word for text in args.qemu for word in text.split()]
