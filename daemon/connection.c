@@ -35,6 +35,32 @@ static int on_auth_timeout(sd_event_source *s, uint64_t usec, void *userdata)
 	return 0;
 }
 
+/*
+ * sd-bus reads a peer's greeting in pieces of 256 bytes and may so get the first message along with its
+ * end; it then looks at it when the socket has more to read, which may be never.
+ */
+static int on_greeted(sd_event_source *s, void *userdata)
+{
+	struct connection *c = userdata;
+	int r = 1;
+
+	/* 256 bytes are no more than two messages. */
+	for (unsigned int i = 0; i < 3 && r > 0 && !c->closed; i++)
+		r = sd_bus_process(c->bus, NULL);
+	if (r < 0)
+		connection_close(c);
+	return 0;
+}
+
+static int on_connected(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	struct connection *c = userdata;
+
+	/* sd-bus does not process messages from within a message's handler. */
+	sd_event_source_set_enabled(c->greeted, SD_EVENT_ONESHOT);
+	return 0;
+}
+
 int connection_add_objects(struct connection *c)
 {
 	int r;
@@ -88,6 +114,18 @@ int connection_accept(struct manager *manager, int fd, struct caller *caller,
 				"Disconnected", on_disconnected, c);
 	if (r < 0)
 		goto fail;
+	r = sd_bus_set_connected_signal(c->bus, true);
+	if (r < 0)
+		goto fail;
+	r = sd_bus_match_signal(c->bus, NULL, "org.freedesktop.DBus.Local",
+				"/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local",
+				"Connected", on_connected, c);
+	if (r < 0)
+		goto fail;
+	r = sd_event_add_defer(manager->event, &c->greeted, on_greeted, c);
+	if (r < 0)
+		goto fail;
+	sd_event_source_set_enabled(c->greeted, SD_EVENT_OFF);
 	r = sd_bus_start(c->bus);
 	if (r < 0)
 		goto fail;
@@ -120,6 +158,7 @@ struct connection *connection_free(struct connection *c)
 	if (!c)
 		return NULL;
 	sd_event_source_disable_unref(c->auth_timer);
+	sd_event_source_disable_unref(c->greeted);
 	/* Messages that wait for a worker hold the bus; it must not come back to c. */
 	sd_bus_close_unref(c->bus);
 	caller_unref(c->caller);

@@ -17,7 +17,7 @@ struct connection {
 	sd_bus *bus;
 	/* Private connections: whose it is; counted in manager's connections of that uid. NULL: the bus. */
 	struct caller *caller;
-	sd_event_source *auth_timer;
+	sd_event_source *auth_timer, *greeted;
 	bool closed;
 };
 

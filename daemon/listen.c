@@ -98,7 +98,9 @@ static int on_connect(sd_event_source *s, int fd, uint32_t revents, void *userda
 		}
 		r = connection_accept(l->manager, client, caller, &c);
 		if (r < 0) {
-			if (log_rate_pass(&refuse_rate, LOG_CONNECTION_REFUSED))
+			/* A peer that has gone already is none of our errors. */
+			if (r != -ECONNRESET && r != -EPIPE && r != -ENOTCONN &&
+			    log_rate_pass(&refuse_rate, LOG_CONNECTION_REFUSED))
 				log_line(LOG_WARNING, LOG_CONNECTION_REFUSED, NULL,
 					 "connection refused: %s", g_strerror(-r));
 			continue;

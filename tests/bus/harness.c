@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -45,7 +46,9 @@ static void child_setup(gpointer data)
 {
 	struct harness_options *o = data;
 
-	if (o->descriptors > 0)
+	/* A test that fails aborts. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (o && o->descriptors > 0)
 		setrlimit(RLIMIT_NOFILE, &(struct rlimit){ o->descriptors, o->descriptors });
 }
 
@@ -95,8 +98,8 @@ static void start_bus(struct harness *h)
 
 		g_spawn_async_with_pipes_and_fds(NULL, (const char *const *)argv, NULL,
 						 G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_SEARCH_PATH,
-						 NULL, NULL, -1, log_fd, log_fd, &fds[1], &target,
-						 1, &h->bus, NULL, NULL, NULL, &error);
+						 child_setup, NULL, -1, log_fd, log_fd, &fds[1],
+						 &target, 1, &h->bus, NULL, NULL, NULL, &error);
 		g_assert_no_error(error);
 	}
 	close(fds[1]);

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Peers that vanish, say half of it, say nonsense, never listen, or come in crowds. */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+static struct harness *h;
+
+static void say(int fd, const void *data, size_t length)
+{
+	g_assert_cmpint(send(fd, data, length, MSG_NOSIGNAL), ==, length);
+}
+
+static void must_serve(sd_bus *bus)
+{
+	sd_bus_message_unref(must_call(bus, "ListTiers", ""));
+}
+
+/* What comes within ten seconds, or "" when the connection is closed. */
+static char *hear(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	char buffer[512];
+	ssize_t n;
+
+	g_assert_cmpint(poll(&p, 1, 20000), >, 0);
+	n = recv(fd, buffer, sizeof(buffer) - 1, 0);
+	return g_strndup(buffer, n > 0 ? n : 0);
+}
+
+/* first: what is said in one piece with the end of the greeting. */
+static void greet_with(int fd, const void *first, size_t length)
+{
+	g_autoptr(GByteArray) last = g_byte_array_new();
+	g_autofree char *uid = g_strdup_printf("%u", getuid());
+	g_autoptr(GString) line = g_string_new("AUTH EXTERNAL ");
+	g_autofree char *answer = NULL;
+
+	for (char *p = uid; *p; p++)
+		g_string_append_printf(line, "%02x", *p);
+	g_string_append(line, "\r\n");
+	say(fd, "\0", 1);
+	say(fd, line->str, line->len);
+	answer = hear(fd);
+	g_assert_true(g_str_has_prefix(answer, "OK "));
+	say(fd, "NEGOTIATE_UNIX_FD\r\n", 19);
+	g_free(answer);
+	answer = hear(fd);
+	g_assert_cmpstr(answer, ==, "AGREE_UNIX_FD\r\n");
+	g_byte_array_append(last, (const uint8_t *)"BEGIN\r\n", 7);
+	g_byte_array_append(last, first, length);
+	say(fd, last->data, last->len);
+}
+
+static void greet(int fd)
+{
+	greet_with(fd, "", 0);
+}
+
+static void test_vanish(void)
+{
+	h = harness_new(NULL);
+	{
+		autobus *bus = harness_connect(h);
+		int silent = harness_connect_raw(h);
+		unsigned int descriptors;
+		g_autofree char *nothing = NULL;
+
+		must_serve(bus);
+		descriptors = harness_descriptors(h);
+		for (unsigned int i = 0; i < 200; i++) {
+			int fd = harness_connect_raw(h);
+
+			if (i % 4 == 1)
+				say(fd, "\0AUTH EXT", 9);
+			if (i % 4 == 2)
+				greet(fd);
+			if (i % 4 == 3) {
+				greet(fd);
+				/* A header that announces more than comes. */
+				say(fd, "l\1\0\1\200\0\0\0\1\0\0\0\160\0\0\0", 16);
+			}
+			close(fd);
+		}
+		harness_wait_descriptors(h, descriptors);
+		must_serve(bus);
+		/* One that never greets is not kept. */
+		nothing = hear(silent);
+		g_assert_cmpstr(nothing, ==, "");
+		close(silent);
+		harness_wait_log(h, "did not greet");
+	}
+	harness_free(h);
+}
+
+static void nonsense(const char *data, size_t length)
+{
+	int fd = harness_connect_raw(h);
+	g_autofree char *answer = NULL;
+
+	greet(fd);
+	say(fd, data, length);
+	answer = hear(fd);
+	g_assert_cmpstr(answer, ==, "");
+	close(fd);
+}
+
+static void test_nonsense(void)
+{
+	g_autofree char *zeros = g_malloc0(4096);
+
+	h = harness_new(NULL);
+	{
+		autobus *bus = harness_connect(h);
+		g_autofree char *rejected = NULL;
+		unsigned int descriptors;
+		int fd;
+
+		must_serve(bus);
+		descriptors = harness_descriptors(h);
+
+		/* Another uid than the socket's. */
+		fd = harness_connect_raw(h);
+		say(fd, "\0AUTH EXTERNAL 3132333435\r\n", 27);
+		rejected = hear(fd);
+		g_assert_true(g_str_has_prefix(rejected, "REJECTED"));
+		close(fd);
+		fd = harness_connect_raw(h);
+		g_free(rejected);
+		say(fd, "\0AUTH ANONYMOUS\r\n", 17);
+		rejected = hear(fd);
+		g_assert_true(g_str_has_prefix(rejected, "REJECTED"));
+		close(fd);
+
+		nonsense(zeros, 4096);
+		nonsense("GET / HTTP/1.1\r\n\r\n", 18);
+		/* 4 GiB of body; 128 MiB of header. */
+		nonsense("l\1\0\1\377\377\377\377\1\0\0\0\160\0\0\0", 16);
+		nonsense("l\1\0\1\0\0\0\0\1\0\0\0\377\377\377\7", 16);
+		must_serve(bus);
+		harness_wait_descriptors(h, descriptors);
+	}
+	harness_free(h);
+}
+
+static void put(GByteArray *a, const void *data, size_t length, size_t align)
+{
+	static const uint8_t zeros[8];
+
+	while (a->len % align)
+		g_byte_array_append(a, zeros, 1);
+	g_byte_array_append(a, data, length);
+}
+
+static void put_string(GByteArray *a, const char *s, uint32_t length)
+{
+	put(a, &length, 4, 4);
+	put(a, s, length + 1, 1);
+}
+
+static void put_field(GByteArray *a, uint8_t code, char type, const char *value)
+{
+	uint8_t head[4] = { code, 1, type, 0 };
+	uint8_t length = strlen(value);
+
+	put(a, head, 4, 8);
+	if (type == 'g') {
+		put(a, &length, 1, 1);
+		put(a, value, length + 1, 1);
+	} else {
+		put_string(a, value, length);
+	}
+}
+
+/* sd-bus does not send a name with a NUL in it, nor a message in one piece with the greeting: by hand. */
+static void create_by_hand(const char *name, size_t name_length, uint8_t want_type)
+{
+	h = harness_new(NULL);
+	{
+		autobus *bus = harness_connect(h);
+		g_autoptr(GByteArray) m = g_byte_array_new(), body = g_byte_array_new();
+		uint64_t size = 4096;
+		uint32_t n, serial = 1, fields_at = 12;
+		g_autofree char *answer = NULL;
+		int fd = harness_connect_raw(h);
+		unsigned int descriptors = harness_descriptors(h);
+
+		put_string(body, name, name_length);
+		put(body, &size, 8, 8);
+		n = 0;
+		put(body, &n, 4, 4); /* an empty a{sv}, whose elements would be aligned to 8 */
+		put(body, "", 0, 8);
+		n = body->len;
+		put(m, "l\1\0\1", 4, 1);
+		put(m, &n, 4, 4);
+		put(m, &serial, 4, 4);
+		put(m, &n, 4, 4); /* length of the fields: below */
+		put_field(m, 1, 'o', MANAGER_PATH);
+		put_field(m, 2, 's', MANAGER);
+		put_field(m, 3, 's', "Create");
+		put_field(m, 8, 'g', "sta{sv}");
+		n = m->len - 16;
+		memcpy(m->data + fields_at, &n, 4);
+		put(m, body->data, body->len, 8);
+
+		greet_with(fd, m->data, m->len);
+		answer = hear(fd);
+		/* A method's return or an error. */
+		g_assert_cmpint(answer[0], ==, 'l');
+		g_assert_cmpint(answer[1], ==, want_type);
+		close(fd);
+		must_serve(bus);
+		harness_wait_descriptors(h, descriptors - 1 + (want_type == 2));
+		g_assert_cmpuint(harness_property_t(bus, "morsels"), ==, want_type == 2);
+	}
+	harness_free(h);
+}
+
+static void test_nul(void)
+{
+	create_by_hand("a\0b", 3, 3);
+}
+
+static void test_one_piece(void)
+{
+	create_by_hand("ab", 2, 2);
+}
+
+static void send_and_leave(const char *method, const char *types, ...)
+{
+	sd_bus *bus = harness_connect(h);
+	automessage *m = manager_message(bus, method);
+	uint64_t cookie;
+	va_list args;
+
+	va_start(args, types);
+	g_assert_cmpint(sd_bus_message_appendv(m, types, args), >=, 0);
+	va_end(args);
+	g_assert_cmpint(sd_bus_send(bus, m, &cookie), >=, 0);
+	g_assert_cmpint(sd_bus_flush(bus), >=, 0);
+	m = sd_bus_message_unref(m);
+	sd_bus_close_unref(bus);
+}
+
+static bool populated(void *data)
+{
+	return harness_property_t(data, "created") == 2;
+}
+
+static void test_vanish_mid_call(void)
+{
+	h = harness_new(NULL);
+	{
+		autobus *bus = harness_connect(h);
+		unsigned int descriptors;
+
+		sd_bus_message_unref(must_call(bus, "Create", "sta{sv}", "x", 64 * MIB, 1,
+					       "populate", "b", true));
+		descriptors = harness_descriptors(h);
+		for (unsigned int i = 0; i < 50; i++) {
+			send_and_leave("Residency", "sa{sv}", "x", 1, "exact", "b", true);
+			send_and_leave("Explain", "sa{sv}", "x", 1, "exact", "b", true);
+			send_and_leave("List", "sua{sv}", "", 1000, 0);
+			send_and_leave("Open", "ss", "x", "rw");
+			send_and_leave("Stats", "");
+			send_and_leave("Doctor", "");
+		}
+		harness_wait_descriptors(h, descriptors);
+		must_serve(bus);
+		/* What was begun is finished: it is there, under its name. */
+		send_and_leave("Create", "sta{sv}", "y", 64 * MIB, 1, "populate", "b", true);
+		harness_wait(populated, bus, "the morsel is there though nobody waits");
+		sd_bus_message_unref(must_call(bus, "Show", "s", "y"));
+		harness_wait_descriptors(h, descriptors + 1);
+	}
+	harness_free(h);
+}
+
+/* Calls without end, and no reply is ever read. */
+static void test_never_reads(void)
+{
+	h = harness_new(NULL);
+	{
+		autobus *bus = harness_connect(h);
+		sd_bus *deaf = harness_connect(h);
+		unsigned int descriptors;
+		uint64_t cookie;
+		int r = 0;
+
+		g_free(must_create(bus, "x", 4096));
+		g_assert_cmpint(sd_bus_flush(deaf), >=, 0);
+		descriptors = harness_descriptors(h);
+		for (unsigned int i = 0; i < 100000 && r >= 0; i++) {
+			automessage *m = manager_message(deaf, "Show");
+
+			g_assert_cmpint(sd_bus_message_append(m, "s", "x"), >=, 0);
+			/* Without a cookie no reply would be wanted. */
+			r = sd_bus_send(deaf, m, &cookie);
+			if (r >= 0 && i % 100 == 0) {
+				r = sd_bus_flush(deaf);
+				must_serve(bus);
+			}
+		}
+		g_assert_cmpint(r, <, 0);
+		harness_wait_log(h, "does not read its replies");
+		must_serve(bus);
+		sd_bus_close_unref(deaf);
+		harness_wait_descriptors(h, descriptors - 1);
+	}
+	harness_free(h);
+}
+
+static void test_crowd(void)
+{
+	int fds[520];
+
+	h = harness_new(NULL);
+	{
+		autobus *bus = harness_connect(h);
+		g_autofree char *closed = NULL;
+		unsigned int descriptors;
+
+		must_serve(bus);
+		descriptors = harness_descriptors(h);
+		for (unsigned int i = 0; i < G_N_ELEMENTS(fds); i++)
+			fds[i] = harness_connect_raw(h);
+		closed = hear(fds[G_N_ELEMENTS(fds) - 1]);
+		g_assert_cmpstr(closed, ==, "");
+		harness_wait_log(h, "limited to 512");
+		must_serve(bus);
+		for (unsigned int i = 0; i < G_N_ELEMENTS(fds); i++)
+			close(fds[i]);
+		harness_wait_descriptors(h, descriptors);
+		{
+			autobus *again = harness_connect(h);
+
+			must_serve(again);
+		}
+	}
+	harness_free(h);
+}
+
+/* Out of descriptors: an error of its own, and everything else goes on. */
+static void test_descriptors(void)
+{
+	h = harness_new(&(struct harness_options){ .descriptors = 256 });
+	{
+		autobus *bus = harness_connect(h);
+		sd_bus_error error = SD_BUS_ERROR_NULL;
+		g_autofree char *closed = NULL;
+		unsigned int n = 0;
+		int fd;
+
+		for (;; n++) {
+			automessage *m = manager_message(bus, "Create");
+			g_autofree char *name = g_strdup_printf("m%u", n);
+
+			g_assert_cmpint(sd_bus_message_append(m, "sta{sv}", name, (uint64_t)4096,
+							      0),
+					>=, 0);
+			if (sd_bus_call(bus, m, 0, &error, NULL) < 0)
+				break;
+			g_assert_cmpuint(n, <, 256);
+		}
+		g_assert_cmpuint(n, >, 100);
+		g_assert_cmpstr(error.name, ==, ERROR("NoDescriptors"));
+		g_assert_nonnull(strstr(error.message, "256"));
+		sd_bus_error_free(&error);
+		g_assert_cmpuint(harness_property_t(bus, "morsels"), ==, n);
+		must_fail(bus, "NoDescriptors", "'m1'", "Open", "ss", "m1", "ro");
+		sd_bus_message_unref(must_call(bus, "Show", "s", "m1"));
+		sd_bus_message_unref(must_call(bus, "Residency", "sa{sv}", "m1", 0));
+		sd_bus_message_unref(must_call(bus, "Dump", ""));
+		fd = harness_connect_raw(h);
+		closed = hear(fd);
+		g_assert_cmpstr(closed, ==, "");
+		close(fd);
+		harness_wait_log(h, "out of descriptors");
+		/* Room again. */
+		sd_bus_message_unref(must_call(bus, "Destroy", "s", "m1"));
+		sd_bus_message_unref(must_call(bus, "Destroy", "s", "m2"));
+		sd_bus_message_unref(must_call(bus, "Open", "ss", "m3", "ro"));
+		g_free(must_create(bus, "m1", 4096));
+	}
+	harness_free(h);
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/peers/vanish", test_vanish);
+	g_test_add_func("/peers/nonsense", test_nonsense);
+	g_test_add_func("/peers/nul", test_nul);
+	g_test_add_func("/peers/one-piece", test_one_piece);
+	g_test_add_func("/peers/vanish-mid-call", test_vanish_mid_call);
+	g_test_add_func("/peers/never-reads", test_never_reads);
+	g_test_add_func("/peers/crowd", test_crowd);
+	g_test_add_func("/peers/descriptors", test_descriptors);
+	return g_test_run();
+}
