@@ -74,6 +74,7 @@ static int take_line(const char *path, unsigned int line, char *text, char **sec
 {
 	g_autofree char *shown = NULL;
 	char *equals, *key, *value;
+	const char *whole;
 	int r;
 
 	g_strstrip(text);
@@ -81,6 +82,8 @@ static int take_line(const char *path, unsigned int line, char *text, char **sec
 		return 0;
 	/* For messages, before it is cut up. */
 	shown = g_strndup(text, 200);
+	if (!g_utf8_validate(shown, -1, &whole))
+		shown[whole - shown] = 0; /* cut in the middle of a character */
 	if (text[0] == '[') {
 		r = take_section(text, section, ret_message);
 		if (r == 0)

@@ -18,6 +18,9 @@
  * 32 TiB. */
 #define ENTRIES_MAX 262144u
 
+/* More than any storm of renames was seen to cost; each try takes microseconds. */
+#define OPEN_TRIES_MAX 1000
+
 static int open_below(int root_fd, const char *path, int flags)
 {
 	/* openat2 refuses O_PATH with flags that mean nothing to it. */
@@ -29,9 +32,15 @@ static int open_below(int root_fd, const char *path, int flags)
 	};
 	int fd;
 
-	fd = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
-	if (fd >= 0)
-		return fd;
+	/* A rename anywhere in the system while ".." is resolved makes the kernel give up, and sysfs' links
+	 * are full of them. */
+	for (int tries = 0; tries < OPEN_TRIES_MAX; tries++) {
+		fd = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+		if (fd >= 0)
+			return fd;
+		if (errno != EAGAIN)
+			break;
+	}
 	/* A seccomp filter that does not know openat2 answers so. */
 	if (errno != ENOSYS && errno != EPERM)
 		return -errno;

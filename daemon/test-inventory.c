@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "inventory.h"
 
+#include <glib/gstdio.h>
 #include <string.h>
 
 #include "test-tree.h"
@@ -320,6 +321,47 @@ static void test_lies(void)
 	tree_done(&t);
 }
 
+static volatile gint renaming;
+
+static void *rename_all_the_time(void *data)
+{
+	struct tree *t = data;
+	g_autofree char *a = g_build_filename(t->path, "a", NULL);
+	g_autofree char *b = g_build_filename(t->path, "b", NULL);
+
+	while (g_atomic_int_get(&renaming)) {
+		g_assert_cmpint(g_rename(a, b), ==, 0);
+		g_assert_cmpint(g_rename(b, a), ==, 0);
+	}
+	return NULL;
+}
+
+/* Any rename in the system may disturb the kernel while it resolves a link with "..". */
+static void test_renames(void)
+{
+	struct tree t = three_tiers(), other = tree_new();
+	struct inventory *inv;
+	bool changed;
+	GThread *thread;
+
+	tree_link(&t, "sys/bus/dax/devices/dax0.0", "../../../devices/hmem.0/dax0.0");
+	tree_write(&t, "sys/devices/hmem.0/dax0.0/size", "1073741824\n");
+	tree_write(&t, "sys/devices/hmem.0/dax0.0/target_node", "1\n");
+	inv = look(&t);
+	tree_write(&other, "a", "");
+	g_atomic_int_set(&renaming, 1);
+	thread = g_thread_new("rename", rename_all_the_time, &other);
+	for (int i = 0; i < 200; i++) {
+		g_assert_cmpint(inventory_refresh(inv, NULL, NULL, NULL, &changed), ==, 0);
+		g_assert_false(changed);
+	}
+	g_atomic_int_set(&renaming, 0);
+	g_thread_join(thread);
+	inventory_free(inv);
+	tree_done(&other);
+	tree_done(&t);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -329,5 +371,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/inventory/names-stay", test_names_stay);
 	g_test_add_func("/inventory/overrides", test_overrides);
 	g_test_add_func("/inventory/lies", test_lies);
+	g_test_add_func("/inventory/renames", test_renames);
 	return g_test_run();
 }
