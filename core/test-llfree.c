@@ -42,7 +42,8 @@ static const struct suite {
 	{ "flips", suite_flips },	{ "kill", suite_kill },
 	{ "threads", suite_threads },	{ "split-threads", suite_split_threads },
 #ifdef MORSEL_TEST_HOOKS
-	{ "rollback", suite_rollback },
+	{ "rollback", suite_rollback }, { "interleave", suite_interleave },
+	{ "crash", suite_crash },
 #endif
 };
 
