@@ -61,7 +61,7 @@
 	X(BREAK_DOUBLE_FREE, "model", "put does not look at the bits")                            \
 	X(BREAK_CACHED_FREE, "model", "put does not look into the slot that caches the row")      \
 	X(BREAK_FREED_FREE, "model", "put does not look into the slot that gathers freed frames") \
-	X(BREAK_STEAL, "model", "get does not look into other slots at the end")                  \
+	X(BREAK_STEAL, "model", "get does not take from, nor empty, other slots at the end")      \
 	X(BREAK_ZEROED_PUT, "zeroed", "a dirty put leaves the zeroed mark")                       \
 	X(BREAK_ZEROED_RACE, "interleave", "get reads the zeroed mark before it has the bits")    \
 	X(BREAK_ZEROED_CACHE, "zeroed", "a dirty put into a slot leaves the slot's zeroed mark")  \
@@ -70,7 +70,7 @@
 	  "frames cached while offline is set stay in the slot")                                  \
 	X(BREAK_RECOVER_INVERTED, "recover", "recovery ignores the sense of the bits")            \
 	X(BREAK_RECOVER_CACHE, "recover", "recovery forgets the frames in slots")                 \
-	X(BREAK_RECOVER_SUM, "recover", "a clean pool is not checked against its sums")           \
+	X(BREAK_RECOVER_SUM, "flips", "a clean pool is not checked against its sums")             \
 	X(BREAK_OWNER, "owner", "recover_owner leaves the trees reserved")
 
 #ifdef MORSEL_TEST_HOOKS

@@ -327,8 +327,6 @@ static int recount(const struct llfree *a, struct llfree_recovery *ret)
 	struct survey s;
 
 	survey(a, true, &s);
-	if (!llfree_break(BREAK_FENCE_RECOVER))
-		plat_fence(a->writeback);
 	if (s.damaged)
 		return LLFREE_EUCLEAN;
 	*ret = s.rec;
@@ -365,7 +363,7 @@ int llfree_open(struct llfree *a, const struct llfree_config *config,
 			return r;
 	}
 	upper_init(&new);
-	/* On media before anything else changes there. */
+	/* On media before anything else changes there; and with it what recount() wrote. */
 	set_state(&new, LLFREE_STATE_DIRTY, !llfree_break(BREAK_WB_OPEN),
 		  !llfree_break(BREAK_FENCE_OPEN));
 	*a = new;
@@ -390,6 +388,9 @@ int llfree_recover(struct llfree *a, struct llfree_recovery *ret)
 	r = recount(a, &rec);
 	if (r)
 		return r;
+	/* What llfree_open() has from the change of state. */
+	if (!llfree_break(BREAK_FENCE_RECOVER))
+		plat_fence(a->writeback);
 	/* Classes stay, reservations end. */
 	for (uint32_t i = 0; i < a->ntrees; i++)
 		plat_store_relaxed(&a->trees[i], a->trees[i] & ~(LLFREE_TREE_HELD | 0xff000000u));

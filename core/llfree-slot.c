@@ -58,6 +58,8 @@ bool llfree_flush_admitted(const struct llfree *a, unsigned want)
 {
 	bool any = false;
 
+	if (llfree_break(BREAK_STEAL))
+		return false;
 	for (uint32_t i = 0; i < a->slot_count; i++) {
 		/* Relaxed look first: emptying what is empty would only move its line about. */
 		uint64_t words = plat_load_relaxed(&a->slots[i].cache) |

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * Bounded exhaustive interleavings: two or three threads as coroutines that may switch before every atomic
- * access. Each scenario is run once for every schedule with at most BOUND preemptions (a switch away from
- * a thread that could go on), which are enumerated depth first by running again with a changed prefix.
+ * Bounded exhaustive interleavings: two or three threads as coroutines that may switch before every
+ * atomic access. Each scenario is run once for every schedule with at most BOUND preemptions (a
+ * switch away from a thread that could go on), which are enumerated depth first by running again
+ * with a changed prefix.
  *
- * Sequential consistency is what is explored; that weaker orders suffice is argued at each access, and
- * ThreadSanitizer looks at them in the suite "threads".
+ * Sequential consistency is what is explored; that weaker orders suffice is argued at each access,
+ * and ThreadSanitizer looks at them in the suite "threads".
  */
 #include "test-llfree.h"
 
@@ -105,7 +106,7 @@ static void run_once(void)
 {
 	memset(done, 0, sizeof(done));
 	preemptions = nchoices = 0;
-	for (unsigned i = 0; i < nthreads; i++) {
+	for (volatile unsigned i = 0; i < nthreads; i++) {
 		getcontext(&contexts[i]);
 		contexts[i].uc_stack.ss_sp = stacks[i];
 		contexts[i].uc_stack.ss_size = STACK;
@@ -271,22 +272,22 @@ static void zeroed_setup(void)
 {
 	check_eq(llfree_offline(a, 0, 1, 0), 0);
 	check_eq(llfree_online(a, 0, 1, LLFREE_ZEROED), 0);
-	setup_fill(0, 512, 0);
-	/* one zeroed frame is free, the last; the put one will be found before it */
-	owner[511] = 0;
-	check_eq(llfree_put(a, 511, req_zeroed(0, 0, 0)), 0);
+	setup_fill(0, scenario->frames, 0);
+	/* one zeroed frame is free, in the half row of the dirty one */
+	owner[500] = 0;
+	check_eq(llfree_put(a, 500, req_zeroed(0, 0, 0)), 0);
 	check_eq(llfree_drain(a, LLFREE_ALL_SLOTS), 0);
 }
 
 static void zeroed_put(void)
 {
-	put(5, 0, 0);
+	put(511, 0, 0);
 }
 
 static void zeroed_get(void)
 {
 	get(0, 0, 1);
-	if (result[1][0] >= 0 && frame[1][0] == 5)
+	if (result[1][0] >= 0 && frame[1][0] == 511)
 		check_eq(result[1][0], 0);
 }
 
@@ -569,7 +570,7 @@ static const struct scenario scenarios[] = {
 	  { split_low, split_high },
 	  split_verify },
 	{ "zeroed", 2, LLFREE_UNCACHED, 4, 512, 2, zeroed_setup, { zeroed_put, zeroed_get }, NULL },
-	{ "zeroed, cached", 2, 0, 3, 512, 2, zeroed_setup, { zeroed_put, zeroed_get }, NULL },
+	{ "zeroed, cached", 2, 0, 3, 1024, 2, zeroed_setup, { zeroed_put, zeroed_get }, NULL },
 	{ "offline",
 	  2,
 	  0,

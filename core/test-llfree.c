@@ -120,7 +120,10 @@ static int break_by_name(const char *name)
 static int run_self(const char *self, const char *suite, const char *fault)
 {
 	int status;
-	pid_t pid = fork();
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
 
 	if (pid == 0) {
 		setenv("MORSEL_LLFREE_BREAK", fault, 1);
