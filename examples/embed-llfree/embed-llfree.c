@@ -39,9 +39,13 @@ static long call(long number, long a, long b, long c)
 	long r;
 
 #if defined(__x86_64__)
-	__asm__ volatile("syscall" : "=a"(r) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+	__asm__ volatile("syscall"
+			 : "=a"(r)
+			 : "a"(number), "D"(a), "S"(b), "d"(c)
+			 : "rcx", "r11", "memory");
 #elif defined(__aarch64__)
-	register long x8 __asm__("x8") = number, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
+	register long x8 __asm__("x8") = number, x0 __asm__("x0") = a, x1 __asm__("x1") = b,
+			 x2 __asm__("x2") = c;
 
 	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2) : "memory");
 	r = x0;
@@ -70,7 +74,9 @@ static void say(const char *text)
 
 static int run(void)
 {
-	const struct llfree_config config = { .frames = FRAMES, .classes = 1, .slots = 1, .owners = 1 };
+	const struct llfree_config config = {
+		.frames = FRAMES, .classes = 1, .slots = 1, .owners = 1
+	};
 	struct llfree_meta meta = { lower, upper, sizeof(lower), sizeof(upper) };
 	struct llfree_request small = { .order = 0 }, huge = { .order = LLFREE_HUGE_ORDER };
 	uint64_t frame, chain = ~(uint64_t)0, count = 0;
@@ -101,9 +107,13 @@ static int run(void)
 	/* A second time is refused. */
 	if (llfree_put(&a, frame, small) != LLFREE_ENOTALLOC)
 		return 5;
-	if (llfree_drain(&a, LLFREE_ALL_SLOTS) || llfree_check(&a) || llfree_stats_exact(&a, &stats))
+	if (llfree_drain(&a, LLFREE_ALL_SLOTS) || llfree_check(&a) ||
+	    llfree_stats_exact(&a, &stats))
 		return 6;
-	return stats.used == LLFREE_CHILD_FRAMES && stats.free_huge == FRAMES / LLFREE_CHILD_FRAMES - 1 ? 0 : 7;
+	return stats.used == LLFREE_CHILD_FRAMES &&
+			       stats.free_huge == FRAMES / LLFREE_CHILD_FRAMES - 1
+		       ? 0
+		       : 7;
 }
 
 void _start(void);
