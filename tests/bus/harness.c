@@ -67,7 +67,7 @@ static GPid spawn(char **argv, const char *log, struct harness_options *options)
 	return pid;
 }
 
-static void start_bus(struct harness *h)
+void harness_start_bus(struct harness *h)
 {
 	g_autofree char *path = g_build_filename(h->dir, "dbus", NULL);
 	g_autofree char *config_path = g_build_filename(h->dir, "dbus.conf", NULL);
@@ -106,7 +106,8 @@ static void start_bus(struct harness *h)
 	n = read(fds[0], line, sizeof(line) - 1); /* it prints when it listens */
 	g_assert_cmpint(n, >, 0);
 	close(fds[0]);
-	h->bus_address = g_strdup_printf("unix:path=%s", path);
+	if (!h->bus_address)
+		h->bus_address = g_strdup_printf("unix:path=%s", path);
 	g_assert_cmpint(chmod(path, 0666), ==, 0);
 }
 
@@ -120,6 +121,13 @@ static bool has_started(void *data)
 		g_error("morseld ended with %d:\n%s", status, log);
 	/* It listens by then. A connection to find that out would still be among its descriptors. */
 	return strlen(log) > h->log_seen && strstr(log + h->log_seen, "started: ");
+}
+
+void harness_stop_bus(struct harness *h)
+{
+	kill(h->bus, SIGTERM);
+	g_assert_cmpint(waitpid(h->bus, NULL, 0), ==, h->bus);
+	h->bus = 0;
 }
 
 struct harness *harness_new(const struct harness_options *options)
@@ -138,7 +146,7 @@ struct harness *harness_new(const struct harness_options *options)
 	g_assert_true(g_file_set_contents(h->config_path,
 					  h->options.config ? h->options.config : "", -1, NULL));
 	if (h->options.with_bus)
-		start_bus(h);
+		harness_start_bus(h);
 	harness_restart_daemon(h);
 	return h;
 }
@@ -196,10 +204,8 @@ void harness_free(struct harness *h)
 	if (status != 0 || strstr(log, "Sanitizer"))
 		g_error("morseld ended with %d:\n%s", status, log);
 	g_assert_false(g_file_test(h->socket_path, G_FILE_TEST_EXISTS));
-	if (h->bus) {
-		kill(h->bus, SIGTERM);
-		waitpid(h->bus, NULL, 0);
-	}
+	if (h->bus)
+		harness_stop_bus(h);
 	remove_tree(h->dir);
 	g_free(h->dir);
 	g_free(h->socket_path);

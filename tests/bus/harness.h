@@ -39,6 +39,9 @@ struct harness *harness_new(const struct harness_options *options);
 /* Stops it with SIGTERM; it must end with 0 and have logged nothing of sanitizers. */
 void harness_free(struct harness *h);
 
+/* The private dbus-daemon ends, and comes back at the same address. */
+void harness_stop_bus(struct harness *h);
+void harness_start_bus(struct harness *h);
 /* After the test has ended it: again, with the same arguments. */
 void harness_restart_daemon(struct harness *h);
 
