@@ -245,6 +245,52 @@ static void test_files(void)
 	tree_done(&t);
 }
 
+/* The example in packaging/ shows the defaults, and every line that it has in a comment can be used. */
+static void test_example(void)
+{
+	const char *path = g_getenv("MORSEL_EXAMPLE_CONF");
+	struct tree t = tree_new();
+	g_autoptr(GString) opened = g_string_new(NULL);
+	g_autofree char *text = NULL;
+	g_auto(GStrv) lines = NULL;
+	struct config *c = NULL, *defaults = NULL;
+	char *message = NULL;
+	unsigned int keys = 0;
+
+	if (path == NULL) {
+		g_test_skip("MORSEL_EXAMPLE_CONF does not say where the example is");
+		tree_done(&t);
+		return;
+	}
+	g_assert_cmpint(load(&t, &defaults, &message), ==, 0);
+	g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+	lines = g_strsplit(text, "\n", -1);
+	for (char **line = lines; *line; line++) {
+		bool is_key = (*line)[0] == '#' && g_ascii_isupper((*line)[1]) &&
+			      strchr(*line, '=');
+		bool is_section = g_str_has_prefix(*line, "#[");
+
+		keys += is_key;
+		/* An empty Prefer= is the default; tiers are examples. */
+		g_string_append_printf(opened, "%s\n", is_key || is_section ? *line + 1 : *line);
+	}
+	tree_write(&t, "morseld.conf", opened->str);
+	if (load(&t, &c, &message) < 0)
+		g_error("%s", message);
+	g_assert_cmpuint(keys, ==, 12);
+	g_assert_cmpuint(c->move_bandwidth, ==, defaults->move_bandwidth);
+	g_assert_cmpuint(c->job_threads, ==, defaults->job_threads);
+	g_assert_cmpuint(c->quota_bytes, ==, defaults->quota_bytes);
+	g_assert_cmpuint(c->quota_percent, ==, defaults->quota_percent);
+	g_assert_cmpuint(c->quota_morsels, ==, defaults->quota_morsels);
+	g_assert_cmpuint(c->default_prefer->len, ==, 0);
+	g_assert_cmpuint(c->default_page_size, ==, defaults->default_page_size);
+	g_assert_cmpuint(c->tiers->len, ==, 2);
+	config_free(c);
+	config_free(defaults);
+	tree_done(&t);
+}
+
 static void test_size(void)
 {
 	static const struct {
@@ -298,6 +344,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/config/errors", test_errors);
 	g_test_add_func("/config/between-sections", test_between_sections);
 	g_test_add_func("/config/files", test_files);
+	g_test_add_func("/config/example", test_example);
 	g_test_add_func("/config/size", test_size);
 	return g_test_run();
 }
