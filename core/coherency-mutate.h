@@ -21,6 +21,7 @@
 	X(CLOSE_FLUSH, "give up: write-back and invalidate of dirty blocks")                    \
 	X(CLOSE_FENCE_BEFORE, "give up: fence between the last hold and the write-back")        \
 	X(CLOSE_FENCE, "give up: fence after the write-back")                                   \
+	X(CLOSE_KEPT, "give up: nothing kept of a tenure that was never opened")                \
 	X(LEND_WRITE_BACK, "downgrade: write-back of dirty blocks")                             \
 	X(LEND_FENCE_BEFORE, "downgrade: fence between the last write hold and the write-back") \
 	X(LEND_FENCE, "downgrade: fence after the write-back")                                  \

@@ -116,6 +116,7 @@ static int give_up(struct coh_host *h, uint32_t e, enum coh_op op, unsigned peer
 	bool keep_flush = op == COH_OP_FREE ? COH_KEEP(FREE_FLUSH) : COH_KEEP(CLOSE_FLUSH);
 	uint64_t era, w, dirty;
 	enum coh_mode mode = gate_mode(morsel_mem_load(h->mem, &l->gate));
+	bool opened;
 	int r;
 
 	/* Release without acquire: nothing is touched. */
@@ -146,9 +147,9 @@ static int give_up(struct coh_host *h, uint32_t e, enum coh_op op, unsigned peer
 	r = coh_apply(h, e, op, peer, &w);
 	/* Not held any more after all: whoever took it away cleaned up, and this host is suspected. */
 	morsel_mem_store(h->mem, &l->dirty, 0);
-	l->kept = r == 0 && mode != COH_NONE && op != COH_OP_FREE
-			  ? kept_word(coh_word_version(w), era)
-			  : 0;
+	/* Of a tenure that was lent but never opened nothing is known, so nothing is kept. */
+	opened = mode != COH_NONE || !COH_KEEP(CLOSE_KEPT);
+	l->kept = r == 0 && opened && op != COH_OP_FREE ? kept_word(coh_word_version(w), era) : 0;
 	morsel_mem_store(h->mem, &l->gate, 0);
 	if (ret_word)
 		*ret_word = w;

@@ -2,12 +2,7 @@
 #ifndef MORSEL_CORE_MEM_TYPES_H
 #define MORSEL_CORE_MEM_TYPES_H
 
-/* The kernel names these types itself and has no freestanding <stdint.h> on its include path. */
-#ifndef PLAT_TYPES
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#endif
+#include "platform.h"
 
 /* Linux's numbers; core has no errno and no libc to take them from. */
 #ifndef EPERM

@@ -230,6 +230,7 @@ static void finish(struct sim_agent *a, struct hold *w)
 {
 	int bad = -1, r;
 	uint64_t expected = 0;
+	bool torn;
 
 	if (!w->held)
 		return;
@@ -239,6 +240,7 @@ static void finish(struct sim_agent *a, struct hold *w)
 			expected = world.oracle[w->log[i].line];
 		}
 	}
+	torn = world.torn[w->e];
 	w->wrong_object = world.lines[w->e].tag != w->tag;
 	r = release(a, w->slot, w->e);
 	w->held = false;
@@ -254,6 +256,9 @@ static void finish(struct sim_agent *a, struct hold *w)
 			 a->host, w->e, w->log[bad].line, (unsigned long long)w->log[bad].value,
 			 (unsigned long long)expected);
 	}
+	if (torn)
+		sim_fail("torn data: host %u held extent %u, whose last writer was cut off",
+			 a->host, w->e);
 	if (w->wrong_object)
 		sim_fail("host %u held extent %u for object %llx, it belongs to %llx", a->host,
 			 w->e, (unsigned long long)w->tag,
@@ -263,13 +268,13 @@ static void finish(struct sim_agent *a, struct hold *w)
 static void one_round(struct sim_agent *a, uint64_t *known_tags)
 {
 	struct hold w[HOLDS] = { 0 };
-	unsigned n = 1 + (sim_choose(4) == 3);
+	unsigned n = world.extents > 1 ? 1 + (sim_choose(4) == 3) : 1;
 	bool backwards = sim_choose(16) == 15;
 	int r;
 
 	/* Extents ascending; now and then in the wrong order, which may be refused but not hang. */
 	for (unsigned i = 0; i < n; i++) {
-		w[i].e = n == 1 ? sim_choose(SIM_EXTENTS) : i + sim_choose(SIM_EXTENTS - 1);
+		w[i].e = n == 1 ? sim_choose(world.extents) : i + sim_choose(world.extents - 1);
 		if (i && w[i].e <= w[0].e)
 			w[i].e = w[0].e + 1;
 		w[i].mode = sim_choose(2) ? COH_W : COH_R;
@@ -320,10 +325,14 @@ void (*sim_hostile_program)(const struct sim_hostile *h);
 static int hostile_acquire(void *me, unsigned slot, unsigned e, uint64_t blocks, int mode)
 {
 	struct sim_agent *a = me;
+	int r;
 
 	if (slot >= COH_HOLD_SLOTS || e >= SIM_EXTENTS || !world.names[e] || client_of(a)->holds[e])
 		return -EINVAL;
-	return acquire(a, slot, e, world.names[e], blocks, (enum coh_mode)mode);
+	r = acquire(a, slot, e, world.names[e], blocks, (enum coh_mode)mode);
+	if (r == 0)
+		client_of(a)->hold_blocks[e] = blocks;
+	return r;
 }
 
 static int hostile_release(void *me, unsigned slot)
@@ -347,10 +356,13 @@ static uint64_t hostile_read(void *me, unsigned line)
 static void hostile_write(void *me, unsigned line, uint64_t value)
 {
 	struct sim_agent *a = me;
-	uint32_t e = line / SIM_LINES_PER_EXTENT;
+	uint32_t e = (uint32_t)(line / SIM_LINES_PER_EXTENT);
 
-	/* Into the others' data it may write what it likes: it was given the right to. Not behind our back. */
+	/* In what it holds it may write what it likes: it was given the right to. Outside the mapping stops it. */
 	if (line >= SIM_LINES || client_of(a)->holds[e] != COH_W)
+		return;
+	if (!(client_of(a)->hold_blocks[e] >> (line % SIM_LINES_PER_EXTENT / SIM_LINES_PER_BLOCK) &
+	      1))
 		return;
 	if (!lock_free(host_of(a), client_of(a), e, COH_ALL_BLOCKS, true))
 		return;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <string.h>
 
+#include "coherency-internal.h"
 #include "world.h"
 
 /*
@@ -88,6 +89,7 @@ static void settle_bytes(struct sim_agent *a, uint32_t e)
 		if (rewrite)
 			sim_data_store(a, line, v);
 		world.oracle[line] = v;
+		world.torn[e] = false;
 		sim_log("host %u settles line %u: %llu%s", a->host, line, (unsigned long long)v,
 			rewrite ? "" : " (as found)");
 	}
@@ -105,12 +107,30 @@ static void claim(struct sim_agent *a, struct host *h, uint32_t e)
 	world.names[e] = tag;
 }
 
-static void delete (struct host *h, uint32_t e)
+/* A last write before the end, in the cache when the extent is freed; clients are kept out as for a revoke. */
+static void wipe(struct sim_agent *a, struct host *h, uint32_t e)
+{
+	if (coh_prepare(&h->coh, e, COH_ALL_BLOCKS, COH_W) < 0 ||
+	    coh_revoke(&h->coh, e, COH_GATE_REVOKE) < 0)
+		return;
+	for (uint32_t l = 0; l < SIM_LINES_PER_EXTENT; l++) {
+		uint32_t line = (uint32_t)(e * SIM_LINES_PER_EXTENT + l);
+
+		world.oracle[line] = ++world.stamp;
+		sim_data_store(a, line, world.oracle[line]);
+	}
+	sim_drain(a, true);
+}
+
+static void unlink_extent(struct sim_agent *a, struct host *h, uint32_t e)
 {
 	uint64_t tag = world.names[e];
 
-	if (tag && coh_fetch(&h->coh, e, tag, COH_W, false) == 0)
+	if (tag && coh_fetch(&h->coh, e, tag, COH_W, false) == 0) {
+		if (sim_choose(2))
+			wipe(a, h, e);
 		coh_free(&h->coh, e);
+	}
 	h->attention |= 1u << e;
 }
 
@@ -140,9 +160,13 @@ static void sweep(struct host *h, unsigned slot)
 
 static void whim(struct sim_agent *a, struct host *h)
 {
-	uint32_t e = sim_choose(SIM_EXTENTS);
+	/* In the order of enum mood: drop, claim or delete, repair, reap, drop. */
+	static const uint8_t favourite[MOODS][4] = {
+		{ 1, 2, 4, 9 }, { 3, 4, 5, 3 }, { 6, 7, 6, 7 }, { 9, 9, 0, 9 }, { 0, 1, 8, 9 }
+	};
+	uint32_t e = sim_choose(world.extents);
 
-	switch (sim_choose(14)) {
+	switch (sim_choose(2) ? favourite[world.mood][sim_choose(4)] : sim_choose(14)) {
 	case 0:
 		/* Whatever this host believes of a slot, the core knows better. */
 		sweep(h, sim_choose(SIM_HOSTS));
@@ -155,7 +179,7 @@ static void whim(struct sim_agent *a, struct host *h)
 		coh_downgrade(&h->coh, e);
 		break;
 	case 3:
-		delete (h, e);
+		unlink_extent(a, h, e);
 		break;
 	case 4:
 	case 5:
@@ -186,7 +210,8 @@ static void whim(struct sim_agent *a, struct host *h)
 static void read_news(struct host *h)
 {
 	for (unsigned s = 0; s < COH_HOSTS; s++) {
-		if (!world.draining && (h->news[s].suspect || h->news[s].fenced) && sim_choose(2))
+		if (!world.draining && (h->news[s].suspect || h->news[s].fenced) &&
+		    sim_choose(world.mood == MOOD_SLOTS ? 32 : 2))
 			continue;
 		if (h->news[s].suspect) {
 			h->news[s].suspect = false;
@@ -228,8 +253,13 @@ static void go_away(struct sim_agent *a, struct host *h, unsigned host)
 {
 	uint32_t torn = 0;
 
-	for (unsigned c = 0; c < SIM_CLIENTS; c++)
+	for (unsigned c = 0; c < SIM_CLIENTS; c++) {
+		for (uint32_t e = 0; e < SIM_EXTENTS; e++)
+			if (h->client[c].holds[e] == COH_W && !h->client[c].hostile &&
+			    coh_word_owner(world.lines[e].word) == h->coh.slot)
+				world.torn[e] = true;
 		client_kill(host, c);
+	}
 	coh_surrender(&h->coh, &torn);
 	sim_stats.surrenders++;
 	sim_stats.torn += torn;

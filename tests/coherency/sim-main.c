@@ -142,7 +142,7 @@ static void report_failure(uint64_t seed, bool verbose)
 	struct sim_stats kept = sim_stats;
 
 	printf("seed %" PRIu64 ": %s (after %zu turns)\n", seed, sim_failure, tape_len);
-	if (verbose) {
+	if (verbose && seed) {
 		size_t n = shrink(4000);
 
 		printf("shrunk to %zu turns: %s\n", n, sim_failure);
@@ -157,6 +157,10 @@ static bool run(uint64_t steps, uint64_t seed, uint64_t *ret_seed)
 {
 	uint64_t until = sim_stats.steps + steps;
 
+	if (!sim_scripts()) {
+		*ret_seed = 0;
+		return false;
+	}
 	for (; sim_stats.steps < until; seed++) {
 		seed_episode(seed);
 		if (!sim_episode()) {

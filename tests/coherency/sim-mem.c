@@ -394,6 +394,7 @@ static bool op_cas(struct morsel_mem *mem, uint64_t *p, uint64_t *expected, uint
 	struct sim_agent *a = (struct sim_agent *)mem;
 	bool same;
 
+	sim_before_cas(a, p, *expected, desired);
 	sim_step(a);
 	sim_drain(a, true);
 	note_load(a);

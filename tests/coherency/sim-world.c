@@ -107,10 +107,9 @@ static void boot(unsigned i)
 		agent_of(i, c + 1)->status = SIM_DEAD;
 }
 
-/* CPUs stop where they are; stores that have retired may still be on their way, or not. */
-static void crash(unsigned i)
+/* Stores that have retired may still reach the cache, or not. */
+static void stop_threads(unsigned i)
 {
-	world.hosts[i].status = HOST_CRASHED;
 	for (unsigned c = 0; c <= SIM_CLIENTS; c++) {
 		struct sim_agent *a = agent_of(i, c);
 
@@ -121,6 +120,13 @@ static void crash(unsigned i)
 		a->stores = a->flushes = 0;
 		a->status = SIM_DEAD;
 	}
+}
+
+/* CPUs stop where they are; the cache goes on writing back. */
+static void crash(unsigned i)
+{
+	world.hosts[i].status = HOST_CRASHED;
+	stop_threads(i);
 	sim_stats.crashes++;
 	sim_log("host %u crashes", i);
 }
@@ -162,8 +168,7 @@ static void fence(unsigned i)
 
 	if (h->status == HOST_OFF || pool_state(h, &incarnation) != COH_HOST_SUSPECTED)
 		return;
-	for (unsigned c = 0; c <= SIM_CLIENTS; c++)
-		agent_of(i, c)->status = SIM_DEAD;
+	stop_threads(i);
 	sim_cache_lose(i);
 	h->status = HOST_OFF;
 	h->joined = false;
@@ -172,6 +177,58 @@ static void fence(unsigned i)
 	sim_stats.fences++;
 	sim_log("host %u is fenced (slot %u)", i, h->coh.slot);
 	tell(h->coh.slot, false, incarnation);
+}
+
+static void suspect(unsigned i)
+{
+	struct host *h = &world.hosts[i];
+	uint32_t incarnation;
+
+	if (h->joined && pool_state(h, &incarnation) == COH_HOST_ALIVE) {
+		sim_log("host %u gets suspected (slot %u)", i, h->coh.slot);
+		tell(h->coh.slot, true, incarnation);
+	}
+}
+
+static void pause_host(unsigned i)
+{
+	if (world.hosts[i].status != HOST_RUNNING || !world.hosts[i].joined)
+		return;
+	world.hosts[i].status = HOST_PAUSED;
+	sim_stats.pauses++;
+	sim_log("host %u pauses", i);
+	/* Long, or shorter than anybody notices. */
+	if (world.mood == MOOD_ZOMBIES && sim_choose(2))
+		suspect(i);
+}
+
+/* In the middle of a hold. */
+static void pause_holder(unsigned i)
+{
+	for (unsigned c = 0; c < SIM_CLIENTS; c++)
+		for (uint32_t e = 0; e < SIM_EXTENTS; e++)
+			if (world.hosts[i].client[c].holds[e]) {
+				pause_host(i);
+				return;
+			}
+}
+
+/* Decided, not yet done: between the load that a compare-and-swap is based on and itself. */
+void sim_before_cas(struct sim_agent *a, const uint64_t *p, uint64_t from, uint64_t to)
+{
+	unsigned rarely = 256;
+
+	if (world.draining || world.mood < MOOD_SLOTS)
+		return;
+	/* Most of all when it is about another host. */
+	for (uint32_t e = 0; e < world.extents; e++)
+		if (p == &world.lines[e].word && coh_word_sharers(from) & ~coh_word_sharers(to) &
+							 ~(1u << world.hosts[a->host].coh.slot))
+			rarely = 3;
+	if (sim_choose(rarely) == 1) {
+		pause_host(a->host);
+		sim_give_way(a);
+	}
 }
 
 /* The daemon looks around. */
@@ -186,17 +243,14 @@ static void timer(unsigned i)
 static void fault(void)
 {
 	unsigned i = sim_choose(SIM_HOSTS), c;
+	/* Cases below that keep slots going round. */
+	static const uint8_t slots[8] = { 1, 3, 3, 6, 8, 9, 9, 14 };
 	struct host *h = &world.hosts[i];
-	uint32_t incarnation;
 
-	switch (sim_choose(16)) {
+	switch (world.mood == MOOD_SLOTS ? slots[sim_choose(8)] : sim_choose(16)) {
 	case 1:
 	case 2:
-		if (h->status == HOST_RUNNING && h->joined) {
-			h->status = HOST_PAUSED;
-			sim_stats.pauses++;
-			sim_log("host %u pauses", i);
-		}
+		pause_host(i);
 		break;
 	case 3:
 	case 4:
@@ -212,11 +266,8 @@ static void fault(void)
 	case 6:
 	case 7:
 		/* Rightly, or because an observer was impatient. */
-		if (h->joined && (h->status != HOST_RUNNING || sim_choose(3) == 2) &&
-		    pool_state(h, &incarnation) == COH_HOST_ALIVE) {
-			sim_log("host %u gets suspected (slot %u)", i, h->coh.slot);
-			tell(h->coh.slot, true, incarnation);
-		}
+		if (h->status != HOST_RUNNING || sim_choose(3) == 2)
+			suspect(i);
 		break;
 	case 8:
 		fence(i);
@@ -410,6 +461,10 @@ static void setup(void)
 	memset(world.last_writer, 0xff, sizeof(world.last_writer));
 	/* Some episodes are calm, others are not. */
 	world.fault_rate = 2u << sim_choose(7);
+	world.mood = (enum mood)sim_choose(MOODS);
+	world.extents = 1 + sim_choose(SIM_EXTENTS);
+	if (world.mood == MOOD_SLOTS || world.mood == MOOD_REPAIRS)
+		world.fault_rate |= 64;
 	/* Near the wrap of versions half of the time; an epoch near the end of its 32 bits as well. */
 	for (uint32_t e = 0; e < SIM_EXTENTS; e++) {
 		bool used = sim_choose(8) != 7;
@@ -454,6 +509,8 @@ bool sim_episode(void)
 			memory_event();
 		if (!world.draining && sim_choose(4096) > 4095 - world.fault_rate)
 			fault();
+		if (!world.draining && world.mood == MOOD_ZOMBIES && sim_choose(512) == 511)
+			pause_holder(sim_choose(SIM_HOSTS));
 		if (!world.draining && sim_choose(32) == 31)
 			timer(sim_choose(SIM_HOSTS));
 		if (world.draining && turns % 256 == 0)

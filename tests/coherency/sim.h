@@ -126,9 +126,13 @@ extern uint8_t *sim_data; /* where the core believes the data to be; never touch
 
 /* Runs one episode; false and sim_failure say what broke. */
 bool sim_episode(void);
+/* The two that are written down (sim-script.c). */
+bool sim_scripts(void);
 extern char sim_failure[256];
 void sim_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 extern bool sim_verbose;
+/* The moment to be interrupted at. */
+void sim_before_cas(struct sim_agent *a, const uint64_t *p, uint64_t from, uint64_t to);
 void sim_log_cas(struct sim_agent *a, const uint64_t *p, uint64_t from, uint64_t to, bool done);
 void sim_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* A directory word with no history, for the first word of an episode. */

@@ -33,6 +33,7 @@ struct client {
 	uint8_t locks_read[SIM_EXTENTS],
 		locks_write[SIM_EXTENTS]; /* block masks of the host's own lock */
 	enum coh_mode holds[SIM_EXTENTS]; /* what the program believes to hold */
+	uint64_t hold_blocks[SIM_EXTENTS]; /* of a hostile program */
 };
 
 struct host {
@@ -51,6 +52,16 @@ struct host {
 	} news[COH_HOSTS];
 };
 
+/* What an episode is fond of, so that rare things happen in company. */
+enum mood {
+	MOOD_ANY,
+	MOOD_OBJECTS,
+	MOOD_REPAIRS,
+	MOOD_SLOTS,
+	MOOD_ZOMBIES,
+	MOODS
+};
+
 struct world {
 	/* The pool's coherent range. */
 	struct coh_header header;
@@ -62,6 +73,9 @@ struct world {
 	struct host hosts[SIM_HOSTS];
 	bool draining;
 	unsigned boots;
+	enum mood mood;
+	uint32_t extents;	/* that are in use: fewer, more quarrels */
+	bool torn[SIM_EXTENTS]; /* a writer was cut off in the middle of a hold */
 	/* The oracle: what the last writer of each line stored, and which object an extent is known as. */
 	uint64_t oracle[SIM_LINES];
 	uint64_t names[SIM_EXTENTS];

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "crc32c.h"
+#include "format.h"
+#include "llfree.h"
+
+/*
+ * The pool format on a small sparse mapping that ends at an inaccessible page: whatever the bytes say, what
+ * reads past the end dies. `bytes [STEP]` tries every single-byte change (of every STEPth byte).
+ */
+
+#define SIZE (16 * COH_EXTENT_SIZE)
+
+static int failures;
+
+#define CHECK(cond)                                                               \
+	do {                                                                      \
+		if (!(cond)) {                                                    \
+			printf("not ok: %s:%d: %s\n", __func__, __LINE__, #cond); \
+			failures++;                                               \
+		}                                                                 \
+	} while (0)
+
+static struct morsel_mem cpu;
+static uint8_t *base;
+static struct format_layout layout;
+static void *scratch;
+static uint64_t scratch_size;
+
+static struct format_params params(uint64_t size)
+{
+	struct format_params p = { .size = size,
+				   .uuid = { 0x1122334455667788ull, 42 },
+				   .created = 1700000000 };
+	struct llfree_config config = { .frames = format_frames(size),
+					.flags = LLFREE_PERSISTENT,
+					.classes = 1,
+					.slots = 1,
+					.owners = COH_HOSTS };
+
+	if (llfree_sizes(&config, &p.lower_size, &p.upper_size) < 0)
+		abort();
+	p.allocator_version = 1;
+	return p;
+}
+
+static uint8_t *map(uint64_t size)
+{
+	uint8_t *p = mmap(NULL, size + FORMAT_PAGE, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED || mprotect(p, size, PROT_READ | PROT_WRITE) < 0)
+		abort();
+	return p;
+}
+
+/* One object "apples" of two extents. */
+static void add_object(void)
+{
+	struct format_page page;
+	struct coh_pool pool;
+
+	CHECK(format_page_read(base, &layout, FORMAT_NAMES, 0, &page, NULL) == 0);
+	page.names[3] = (struct format_name){ .id = { 7, 8 },
+					      .tag = 0x500000005ull,
+					      .size = COH_EXTENT_SIZE + 1,
+					      .extents = 2,
+					      .page_shift = 21,
+					      .mode = 0600,
+					      .name = "apples" };
+	CHECK(format_name_valid(&layout, &page.names[3]) == 0);
+	CHECK(format_page_write(&cpu, base, &layout, FORMAT_NAMES, 0, &page) == 0);
+	CHECK(format_page_read(base, &layout, FORMAT_EXTENTS, 0, &page, NULL) == 0);
+	format_pool(base, &layout, &pool);
+	for (uint32_t i = 0; i < 2; i++) {
+		uint32_t e = layout.first_data + 1 + i;
+
+		page.extents[e] = (struct format_extent){ .object = 4, .index = i, .tag = 5 };
+		pool.lines[e].word = coh_word(COH_INVALID, 0, 0, 3);
+		pool.lines[e].tag = 0x500000005ull;
+	}
+	CHECK(format_page_write(&cpu, base, &layout, FORMAT_EXTENTS, 0, &page) == 0);
+}
+
+static void setup(void)
+{
+	struct format_params p = params(SIZE);
+
+	base = map(SIZE);
+	CHECK(format_create(&cpu, base, SIZE, &p, &layout) == 0);
+	add_object();
+	scratch_size = format_check_scratch(&layout);
+	scratch = malloc(scratch_size);
+	if (!scratch)
+		abort();
+}
+
+static int check(struct format_report *ret)
+{
+	return format_check(base, SIZE, scratch, scratch_size, NULL, NULL, ret);
+}
+
+static uint64_t findings(const struct format_report *r)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < FORMAT_FINDINGS; i++)
+		n += r->count[i];
+	return n;
+}
+
+static void test_clean(void)
+{
+	struct format_report r;
+	struct format_layout l;
+
+	/* RFC 3720 B.4: 32 bytes of zeroes, and of ones. */
+	CHECK(crc32c(0, (uint8_t[32]){ 0 }, 32) == 0x8a9136aau);
+	CHECK(crc32c(0, "123456789", 9) == 0xe3069283u);
+	CHECK(format_open(base, SIZE, &l) == 0 && l.bad_supers == 0);
+	CHECK(l.first_data == layout.first_data && l.coherent_size == layout.coherent_size);
+	CHECK(check(&r) == 0 && findings(&r) == 0 && r.objects == 1 && r.extents_used == 2);
+	CHECK(format_check(base, SIZE, scratch, scratch_size - 1, NULL, NULL, &r) == -ENOSPC);
+}
+
+static void fix_crc(struct format_super *s)
+{
+	s->crc = crc32c(0, s, offsetof(struct format_super, crc));
+}
+
+static void test_superblocks(void)
+{
+	struct format_super *s[3], saved;
+	struct format_report r;
+	struct format_layout l;
+
+	for (unsigned i = 0; i < 3; i++)
+		s[i] = (struct format_super *)(base + layout.super_offset[i]);
+	/* Any one copy is enough. */
+	for (unsigned keep = 0; keep < 3; keep++) {
+		for (unsigned i = 0; i < 3; i++)
+			s[i]->magic ^= i != keep;
+		CHECK(format_open(base, SIZE, &l) == 0 && l.bad_supers == (7u & ~(1u << keep)));
+		CHECK(check(&r) == 0 && r.count[FORMAT_BAD_SUPER] == 2);
+		for (unsigned i = 0; i < 3; i++)
+			s[i]->magic ^= i != keep;
+	}
+	for (unsigned i = 0; i < 3; i++)
+		s[i]->magic ^= 1;
+	CHECK(format_open(base, SIZE, &l) == -EUCLEAN);
+	for (unsigned i = 0; i < 3; i++)
+		s[i]->magic ^= 1;
+
+	/* A newer version, an unknown feature, another geometry: told apart from damage. */
+	saved = *s[0];
+	s[0]->version = FORMAT_VERSION + 1;
+	fix_crc(s[0]);
+	CHECK(format_open(base, SIZE, &l) == -EOPNOTSUPP);
+	*s[0] = saved;
+	s[0]->incompat = 1ull << 63;
+	fix_crc(s[0]);
+	CHECK(format_open(base, SIZE, &l) == -EOPNOTSUPP);
+	*s[0] = saved;
+	s[0]->hosts = 64;
+	fix_crc(s[0]);
+	CHECK(format_open(base, SIZE, &l) == -EOPNOTSUPP);
+	*s[0] = saved;
+	s[0]->ro_compat = 2;
+	s[0]->generation = 9;
+	fix_crc(s[0]);
+	CHECK(format_open(base, SIZE, &l) == 0 && l.read_only && l.generation == 9);
+	CHECK(format_page_write(&cpu, base, &l, FORMAT_NAMES, 0, &(struct format_page){ 0 }) ==
+	      -EPERM);
+	/* Well-signed nonsense: every offset is compared with what follows from the sizes. */
+	*s[0] = saved;
+	s[0]->names_offset += FORMAT_PAGE;
+	fix_crc(s[0]);
+	CHECK(format_open(base, SIZE, &l) == 0 && l.bad_supers == 1);
+	*s[0] = saved;
+	s[0]->lower_size = ~0ull - 100;
+	fix_crc(s[0]);
+	CHECK(format_open(base, SIZE, &l) == 0 && l.bad_supers == 1);
+	*s[0] = saved;
+	/* A device that shrank. */
+	CHECK(format_open(base, SIZE - COH_EXTENT_SIZE, &l) == -ENOSPC);
+	CHECK(format_open(base, 0, &l) == -EINVAL);
+}
+
+static void test_tables(void)
+{
+	struct format_page page, again;
+	struct format_report r;
+	struct coh_pool pool;
+	uint64_t at;
+	bool bad;
+	uint32_t e = layout.first_data + 1;
+
+	format_pool(base, &layout, &pool);
+	CHECK(format_page_read(base, &layout, FORMAT_NAMES, layout.name_pages, &page, NULL) ==
+	      -ERANGE);
+	/* A write torn at any point leaves the old page. */
+	CHECK(format_page_read(base, &layout, FORMAT_NAMES, 0, &page, NULL) == 0);
+	CHECK(format_page_write(&cpu, base, &layout, FORMAT_NAMES, 0, &page) == 0);
+	for (unsigned copy = 0; copy < 2; copy++) {
+		CHECK(format_page_offset(&layout, FORMAT_NAMES, 0, copy, &at) == 0);
+		base[at + 700] ^= 1;
+		CHECK(format_page_read(base, &layout, FORMAT_NAMES, 0, &again, &bad) == 0 && bad);
+		CHECK(strcmp(again.names[3].name, "apples") == 0);
+		CHECK(check(&r) == 0 && r.count[FORMAT_BAD_COPY] == 1);
+		base[at + 700] ^= 1;
+	}
+	/* Extents with a wrong owner, taken twice, missing, leaked, with another tag, with a damaged word. */
+	CHECK(format_page_read(base, &layout, FORMAT_EXTENTS, 0, &page, NULL) == 0);
+	again = page;
+	again.extents[e].object = 5;
+	CHECK(format_page_write(&cpu, base, &layout, FORMAT_EXTENTS, 0, &again) == 0);
+	CHECK(check(&r) == 0 && r.count[FORMAT_BAD_EXTENT] == 1 &&
+	      r.count[FORMAT_MISSING_EXTENT] == 1 && r.count[FORMAT_LEAK] == 1);
+	again = page;
+	again.extents[e].index = 1;
+	CHECK(format_page_write(&cpu, base, &layout, FORMAT_EXTENTS, 0, &again) == 0);
+	CHECK(check(&r) == 0 && r.count[FORMAT_SHARED_EXTENT] == 1 &&
+	      r.count[FORMAT_MISSING_EXTENT] == 1);
+	CHECK(format_page_write(&cpu, base, &layout, FORMAT_EXTENTS, 0, &page) == 0);
+	pool.lines[e].tag = 9;
+	CHECK(check(&r) == 0 && r.count[FORMAT_TAG] == 1);
+	pool.lines[e].tag = 0x500000005ull;
+	pool.lines[e].word |= 0xff00;
+	CHECK(check(&r) == 0 && r.count[FORMAT_BAD_WORD] == 1);
+	pool.lines[e].word = coh_word(COH_SUSPECT, 0, 0, 1);
+	CHECK(check(&r) == 0 && r.count[FORMAT_SUSPECT] == 1 && findings(&r) == 1);
+	pool.lines[e].word = coh_word(COH_INVALID, 0, 0, 3);
+	pool.hosts[31].state = 7;
+	CHECK(check(&r) == 0 && r.count[FORMAT_BAD_HOST] == 1);
+	pool.hosts[31].state = 0;
+	/* Names. */
+	CHECK(format_page_read(base, &layout, FORMAT_NAMES, 0, &page, NULL) == 0);
+	again = page;
+	again.names[0] = again.names[3];
+	again.names[0].id[0] = 99;
+	CHECK(format_page_write(&cpu, base, &layout, FORMAT_NAMES, 0, &again) == 0);
+	CHECK(check(&r) == 0 && r.count[FORMAT_DUPLICATE] == 1);
+	again = page;
+	memset(again.names[3].name, 'x', sizeof(again.names[3].name));
+	CHECK(format_page_write(&cpu, base, &layout, FORMAT_NAMES, 0, &again) == 0);
+	CHECK(check(&r) == 0 && r.count[FORMAT_BAD_NAME] == 1);
+	CHECK(format_page_write(&cpu, base, &layout, FORMAT_NAMES, 0, &page) == 0);
+	CHECK(check(&r) == 0 && findings(&r) == 0);
+}
+
+static void test_geometry(void)
+{
+	struct format_params p = params(SIZE);
+	struct format_layout l;
+
+	/* DESIGN: the coherent range is at most 0.012 % of the pool; from 1 GiB on. */
+	for (unsigned shift = 30; shift <= 44; shift++) {
+		p = params(1ull << shift);
+		CHECK(format_layout(&p, &l) == 0);
+		CHECK((double)l.coherent_size / (double)l.size <= 0.00012);
+	}
+	p = params(3 * COH_EXTENT_SIZE);
+	CHECK(format_layout(&p, &l) == 0 && l.first_data == 2);
+	p.size = 2 * COH_EXTENT_SIZE;
+	CHECK(format_layout(&p, &l) == -ENOSPC);
+	p.size = ~0ull;
+	CHECK(format_layout(&p, &l) == -EINVAL);
+	p = params(SIZE);
+	p.names = 1u << 31;
+	CHECK(format_layout(&p, &l) == -EINVAL);
+}
+
+/* Every single byte of the metadata, changed: nothing is touched outside, and signed parts are noticed. */
+static void test_bytes(uint64_t step)
+{
+	uint64_t end = (uint64_t)layout.first_data * COH_EXTENT_SIZE, tried = 0, unnoticed = 0;
+	uint64_t head = layout.coherent_offset + layout.coherent_size;
+	uint64_t tables_end = layout.extents_offset + 2ull * layout.extent_pages * FORMAT_PAGE;
+
+	for (uint64_t i = 0; i < end; i += step) {
+		struct format_report r;
+		uint8_t old = base[i];
+
+		/* Between the parts lies nothing. */
+		if (i >= head && i < layout.names_offset)
+			i = layout.names_offset;
+		if (i >= tables_end && i < layout.super_offset[2])
+			i = layout.super_offset[2];
+		old = base[i];
+		base[i] ^= (uint8_t)(1 + i % 255);
+		tried++;
+		if (check(&r) < 0 || findings(&r) == 0) {
+			/* One copy of three, or of two, is not enough to lose a pool. */
+			CHECK(check(&r) == 0);
+			unnoticed++;
+			/* Only the coherent range is unsigned: it changes with every hold. */
+			CHECK(i >= layout.coherent_offset && i < head);
+		}
+		base[i] = old;
+	}
+	printf("%llu single-byte changes, %llu of them legal states of the coherent range\n",
+	       (unsigned long long)tried, (unsigned long long)unnoticed);
+	CHECK(tried > 1000 / step);
+}
+
+int main(int argc, char **argv)
+{
+	setup();
+	if (argc > 1 && strcmp(argv[1], "bytes") == 0) {
+		test_bytes(argc > 2 ? strtoull(argv[2], NULL, 10) : 1);
+	} else {
+		test_clean();
+		test_superblocks();
+		test_tables();
+		test_geometry();
+	}
+	free(scratch);
+	munmap(base, SIZE + FORMAT_PAGE);
+	printf(failures ? "%d checks failed\n" : "ok\n", failures);
+	return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+}
