@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <pthread.h>
+
 #include "worker.h"
 
 #define PIECES 2000
@@ -12,8 +14,8 @@ struct piece {
 };
 
 static GThread *loop_thread;
-static GMutex gate_lock;
-static GCond gate_open;
+static pthread_mutex_t gate_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t gate_open = PTHREAD_COND_INITIALIZER;
 static bool gate_is_open;
 
 static void run(struct work *w)
@@ -26,10 +28,10 @@ static void run(struct work *w)
 
 static void run_gate(struct work *w)
 {
-	g_mutex_lock(&gate_lock);
+	pthread_mutex_lock(&gate_lock);
 	while (!gate_is_open)
-		g_cond_wait(&gate_open, &gate_lock);
-	g_mutex_unlock(&gate_lock);
+		pthread_cond_wait(&gate_open, &gate_lock);
+	pthread_mutex_unlock(&gate_lock);
 	((struct piece *)w)->ran = true;
 }
 
@@ -44,10 +46,10 @@ static void done(struct work *w, bool ran)
 
 static void set_gate(bool open)
 {
-	g_mutex_lock(&gate_lock);
+	pthread_mutex_lock(&gate_lock);
 	gate_is_open = open;
-	g_cond_broadcast(&gate_open);
-	g_mutex_unlock(&gate_lock);
+	pthread_cond_broadcast(&gate_open);
+	pthread_mutex_unlock(&gate_lock);
 }
 
 static struct piece *pieces_new(unsigned int n, int *order, unsigned int *count)

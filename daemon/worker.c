@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -22,8 +23,9 @@ struct worker_pool {
 	GPtrArray *threads; /* of GThread * */
 	unsigned int max_threads;
 
-	GMutex lock; /* for all below */
-	GCond wake;
+	/* Not GLib's: those the thread sanitizer cannot see. */
+	pthread_mutex_t lock; /* for all below */
+	pthread_cond_t wake;
 	GHashTable *owners; /* uid → struct owner_queue *, of those with work */
 	GQueue turns;	    /* of struct owner_queue, the next one first */
 	unsigned int waiting, idle;
@@ -59,29 +61,29 @@ static gpointer worker_main(gpointer data)
 {
 	struct worker_pool *pool = data;
 
-	g_mutex_lock(&pool->lock);
+	pthread_mutex_lock(&pool->lock);
 	for (;;) {
 		struct work *w;
 
 		while (!pool->stopping && g_queue_is_empty(&pool->turns)) {
 			pool->idle++;
-			g_cond_wait(&pool->wake, &pool->lock);
+			pthread_cond_wait(&pool->wake, &pool->lock);
 			pool->idle--;
 		}
 		if (pool->stopping)
 			break;
 		w = next_work(pool);
-		g_mutex_unlock(&pool->lock);
+		pthread_mutex_unlock(&pool->lock);
 
 		w->run(w);
 
-		g_mutex_lock(&pool->lock);
+		pthread_mutex_lock(&pool->lock);
 		g_queue_push_tail_link(&pool->done, &w->link);
 		/* The counter cannot overflow: the loop takes all of it at once. */
 		if (eventfd_write(pool->event_fd, 1) < 0)
 			g_assert_not_reached();
 	}
-	g_mutex_unlock(&pool->lock);
+	pthread_mutex_unlock(&pool->lock);
 	return NULL;
 }
 
@@ -94,9 +96,9 @@ static int on_done(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 	for (unsigned int i = 0; i < DONE_PER_TURN; i++) {
 		GList *link;
 
-		g_mutex_lock(&pool->lock);
+		pthread_mutex_lock(&pool->lock);
 		link = g_queue_pop_head_link(&pool->done);
-		g_mutex_unlock(&pool->lock);
+		pthread_mutex_unlock(&pool->lock);
 		if (!link)
 			return 0;
 		((struct work *)link->data)->done(link->data, true);
@@ -117,8 +119,8 @@ int worker_pool_new(sd_event *event, const char *name, unsigned int threads,
 	pool->owners = g_hash_table_new_full(NULL, NULL, NULL, owner_queue_free);
 	g_queue_init(&pool->turns);
 	g_queue_init(&pool->done);
-	g_mutex_init(&pool->lock);
-	g_cond_init(&pool->wake);
+	pthread_mutex_init(&pool->lock, NULL);
+	pthread_cond_init(&pool->wake, NULL);
 
 	pool->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (pool->event_fd < 0) {
@@ -145,10 +147,10 @@ struct worker_pool *worker_pool_free(struct worker_pool *pool)
 	if (!pool)
 		return NULL;
 
-	g_mutex_lock(&pool->lock);
+	pthread_mutex_lock(&pool->lock);
 	pool->stopping = true;
-	g_cond_broadcast(&pool->wake);
-	g_mutex_unlock(&pool->lock);
+	pthread_cond_broadcast(&pool->wake);
+	pthread_mutex_unlock(&pool->lock);
 	for (unsigned int i = 0; i < pool->threads->len; i++)
 		g_thread_join(pool->threads->pdata[i]);
 
@@ -162,8 +164,8 @@ struct worker_pool *worker_pool_free(struct worker_pool *pool)
 		close(pool->event_fd);
 	g_ptr_array_unref(pool->threads);
 	g_hash_table_unref(pool->owners);
-	g_mutex_clear(&pool->lock);
-	g_cond_clear(&pool->wake);
+	pthread_mutex_destroy(&pool->lock);
+	pthread_cond_destroy(&pool->wake);
 	g_free(pool->name);
 	g_free(pool);
 	return NULL;
@@ -176,7 +178,7 @@ void worker_pool_submit(struct worker_pool *pool, struct work *w)
 
 	w->link = (GList){ .data = w };
 
-	g_mutex_lock(&pool->lock);
+	pthread_mutex_lock(&pool->lock);
 	q = g_hash_table_lookup(pool->owners, GUINT_TO_POINTER(w->owner));
 	if (!q) {
 		q = g_new0(struct owner_queue, 1);
@@ -190,8 +192,8 @@ void worker_pool_submit(struct worker_pool *pool, struct work *w)
 	pool->waiting++;
 	more = pool->waiting > pool->idle && pool->threads->len < pool->max_threads &&
 	       !pool->stopping;
-	g_cond_signal(&pool->wake);
-	g_mutex_unlock(&pool->lock);
+	pthread_cond_signal(&pool->wake);
+	pthread_mutex_unlock(&pool->lock);
 
 	if (more) {
 		GThread *t = g_thread_try_new(pool->name, worker_main, pool, NULL);
@@ -210,8 +212,8 @@ unsigned int worker_pool_waiting(struct worker_pool *pool)
 {
 	unsigned int n;
 
-	g_mutex_lock(&pool->lock);
+	pthread_mutex_lock(&pool->lock);
 	n = pool->waiting;
-	g_mutex_unlock(&pool->lock);
+	pthread_mutex_unlock(&pool->lock);
 	return n;
 }
