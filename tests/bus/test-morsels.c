@@ -315,7 +315,7 @@ static void test_explain(void)
 
 static void test_stats(void)
 {
-	h = harness_new(NULL);
+	h = harness_new(&(struct harness_options){ .config = "[default]\nPrefer=dram0\n" });
 	{
 		autobus *bus = harness_connect(h);
 		automessage *reply = NULL;

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Command line, socket, state directory, dry run. */
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -130,6 +133,120 @@ static void test_dry_run(void)
 	harness_free(h);
 }
 
+/* What systemd is told, on a socket of the test's own. */
+static char *notified(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	char buffer[1024];
+	ssize_t n;
+
+	g_assert_cmpint(poll(&p, 1, 20000), >, 0);
+	n = recv(fd, buffer, sizeof(buffer), 0);
+	g_assert_cmpint(n, >, 0);
+	return g_strndup(buffer, n);
+}
+
+static void wait_notified(int fd, const char *prefix)
+{
+	g_autofree char *text = NULL;
+
+	do {
+		g_free(text);
+		text = notified(fd);
+	} while (!g_str_has_prefix(text, prefix));
+}
+
+static void test_notify(void)
+{
+	g_autofree char *dir = g_dir_make_tmp("morsel-notify-XXXXXX", NULL);
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	autofd int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct harness *h;
+
+	g_snprintf(address.sun_path, sizeof(address.sun_path), "%s/notify", dir);
+	g_assert_cmpint(bind(fd, (struct sockaddr *)&address, sizeof(address)), ==, 0);
+	g_setenv("NOTIFY_SOCKET", address.sun_path, TRUE);
+	/* Half a second, and so a life sign at least each quarter. */
+	g_setenv("WATCHDOG_USEC", "500000", TRUE);
+	h = harness_new(NULL);
+	g_unsetenv("NOTIFY_SOCKET");
+	g_unsetenv("WATCHDOG_USEC");
+	wait_notified(fd, "READY=1");
+	wait_notified(fd, "STATUS=");
+	for (unsigned int i = 0; i < 4; i++)
+		wait_notified(fd, "WATCHDOG=1");
+	kill(h->daemon, SIGHUP);
+	wait_notified(fd, "RELOADING=1\nMONOTONIC_USEC=");
+	wait_notified(fd, "READY=1");
+	kill(h->daemon, SIGTERM);
+	wait_notified(fd, "STOPPING=1");
+	harness_free(h);
+	unlink(address.sun_path);
+	g_assert_cmpint(rmdir(dir), ==, 0);
+}
+
+struct heard {
+	GString *text;
+};
+
+static int on_tier(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	struct heard *heard = userdata;
+	const char *path = sd_bus_message_get_path(m);
+
+	if (strcmp(sd_bus_message_get_member(m), "PropertiesChanged") != 0)
+		g_assert_cmpint(sd_bus_message_read(m, "o", &path), >, 0);
+	g_string_append_printf(heard->text, "%s %s\n", sd_bus_message_get_member(m), path);
+	return 0;
+}
+
+/* A tier that the configuration adds and takes away, and one that it changes. */
+static void test_tier_signals(void)
+{
+	struct harness *h = harness_new(NULL);
+	struct heard heard = { .text = g_string_new(NULL) };
+
+	{
+		autobus *bus = harness_connect(h);
+		automessage *value = NULL;
+		const char *kind;
+
+		g_assert_cmpint(sd_bus_add_match(bus, NULL, "type='signal'", on_tier, &heard), >=,
+				0);
+		sd_bus_message_unref(must_call(bus, "ListTiers", ""));
+		g_assert_true(g_file_set_contents(
+			h->config_path, "[tier nvm9]\nDevice=/dev/dax99.0\nKind=nvm\n", -1, NULL));
+		sd_bus_message_unref(must_call(bus, "Reload", ""));
+		while (sd_bus_process(bus, NULL) > 0)
+			;
+		g_assert_cmpstr(heard.text->str, ==, "TierAdded " MANAGER_PATH "/tier/nvm9\n");
+		g_assert_cmpint(sd_bus_get_property(bus, NULL, MANAGER_PATH "/tier/nvm9", TIER,
+						    "Kind", NULL, &value, "s"),
+				>=, 0);
+		g_assert_cmpint(sd_bus_message_read(value, "s", &kind), >, 0);
+		g_assert_cmpstr(kind, ==, "nvm");
+
+		g_string_truncate(heard.text, 0);
+		g_assert_true(g_file_set_contents(h->config_path,
+						  "[tier dram0]\nNode=0\nLatency=77\n", -1, NULL));
+		sd_bus_message_unref(must_call(bus, "Reload", ""));
+		while (sd_bus_process(bus, NULL) > 0)
+			;
+		g_assert_cmpstr(heard.text->str, ==,
+				"TierRemoved " MANAGER_PATH "/tier/nvm9\n"
+				"PropertiesChanged " MANAGER_PATH "/tier/dram0\n");
+
+		/* The same again is no change. */
+		g_string_truncate(heard.text, 0);
+		sd_bus_message_unref(must_call(bus, "Reload", ""));
+		while (sd_bus_process(bus, NULL) > 0)
+			;
+		g_assert_cmpstr(heard.text->str, ==, "");
+	}
+	g_string_free(heard.text, TRUE);
+	harness_free(h);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -137,5 +254,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/start/socket", test_socket);
 	g_test_add_func("/start/reload-by-signal", test_reload_by_signal);
 	g_test_add_func("/start/dry-run", test_dry_run);
+	g_test_add_func("/start/notify", test_notify);
+	g_test_add_func("/start/tier-signals", test_tier_signals);
 	return g_test_run();
 }
