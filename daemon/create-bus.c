@@ -226,11 +226,24 @@ static char *wanted_tiers(const struct placement *p)
 	return g_string_free(s, FALSE);
 }
 
+/* Its own wishes, or those of the configuration (then also with a page size of its own)? */
+static bool is_default(struct manager *manager, const struct placement *p)
+{
+	const struct placement *standard = manager->default_placement;
+
+	if (p->spread->len > 0 || p->allow->len > 0 || p->prefer->len != standard->prefer->len)
+		return false;
+	for (unsigned int i = 0; i < p->prefer->len; i++)
+		if (!g_str_equal(p->prefer->pdata[i], standard->prefer->pdata[i]))
+			return false;
+	return true;
+}
+
 static char *rule_text(struct manager *manager, const struct placement *p)
 {
 	GString *s = g_string_new(NULL);
 
-	if (p == manager->default_placement) {
+	if (is_default(manager, p)) {
 		g_string_append_printf(s, "default policy of %s", manager->options.config_path);
 		if (p->prefer->len == 0) {
 			g_string_append(s, ": none");
@@ -250,8 +263,6 @@ static char *rule_text(struct manager *manager, const struct placement *p)
 	for (unsigned int i = 0; i < p->allow->len; i++)
 		g_string_append_printf(s, "%s%s",
 				       i > 0 ? " " : " allow=", (char *)p->allow->pdata[i]);
-	if (p->prefer->len + p->spread->len + p->allow->len == 0)
-		g_string_append(s, " of the kernel");
 	return g_string_free(s, FALSE);
 }
 
@@ -420,9 +431,15 @@ static int create(struct call *call, struct create_options *o, const char *name,
 	g_autofree char *text = NULL;
 	int r;
 
+	r = morsel_bus_check_descriptors(call, error);
+	if (r < 0)
+		return r;
 	r = check_arguments(call, name, size, o, error);
 	if (r < 0)
 		return r;
+	/* A default is for those that it fits. */
+	if (o->page_size == 0 && size % manager->default_placement->page_size != 0)
+		o->page_size = 4096;
 	r = make_placement(o, &p, error);
 	if (r < 0)
 		return r;

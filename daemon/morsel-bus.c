@@ -64,6 +64,15 @@ int morsel_bus_check_range(const struct morsel *m, bool has_length, uint64_t uni
 	return 0;
 }
 
+int morsel_bus_check_descriptors(struct call *call, sd_bus_error *error)
+{
+	if (sd_bus_can_send(sd_bus_message_get_bus(call->message), SD_BUS_TYPE_UNIX_FD) > 0)
+		return 0;
+	return bus_error_setf(
+		error, ERROR_NOT_SUPPORTED,
+		"your connection cannot pass descriptors: NEGOTIATE_UNIX_FD was not said");
+}
+
 static int append_names(sd_bus_message *m, const char *key, const GPtrArray *names)
 {
 	int r;
@@ -147,6 +156,9 @@ int open_call(struct call *call, sd_bus_error *error)
 		return bus_error_setf(error, ERROR_INVALID_ARGUMENT,
 				      "access %s is neither 'ro' nor 'rw'", quoted);
 	}
+	r = morsel_bus_check_descriptors(call, error);
+	if (r < 0)
+		return r;
 	r = morsel_bus_find(call, arg, SCOPE_OWN, &m, error);
 	if (r < 0)
 		return r;

@@ -22,6 +22,8 @@ int morsel_bus_find(struct call *call, const char *arg, enum registry_scope scop
 /* The tier, or NoSuchTier with the names there are. Borrowed. */
 int morsel_bus_find_tier(struct manager *manager, const char *name, struct tier **ret_tier,
 			 sd_bus_error *error);
+/* Replies with a descriptor need a connection that passes them: NotSupported. */
+int morsel_bus_check_descriptors(struct call *call, sd_bus_error *error);
 /* What Show gives: a{sv}. */
 int morsel_bus_append(sd_bus_message *m, struct manager *manager, struct morsel *morsel);
 

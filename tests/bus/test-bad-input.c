@@ -231,6 +231,26 @@ static void test_seals(void)
 	end();
 }
 
+/* A connection that was not made for descriptors gets none, and nothing is created for it. */
+static void test_no_descriptors_passed(void)
+{
+	g_autofree char *address = NULL;
+	sd_bus *poor;
+
+	begin();
+	address = g_strdup_printf("unix:path=%s", h->socket_path);
+	g_assert_cmpint(sd_bus_new(&poor), >=, 0);
+	g_assert_cmpint(sd_bus_set_address(poor, address), >=, 0);
+	g_assert_cmpint(sd_bus_negotiate_fds(poor, false), >=, 0);
+	g_assert_cmpint(sd_bus_start(poor), >=, 0);
+	must_fail(poor, "NotSupported", "NEGOTIATE_UNIX_FD", "Create", "sta{sv}", "x",
+		  (uint64_t)4096, 0);
+	must_fail(poor, "NotSupported", "NEGOTIATE_UNIX_FD", "Open", "ss", "there", "ro");
+	sd_bus_message_unref(must_call(poor, "Show", "s", "there"));
+	sd_bus_flush_close_unref(poor);
+	end();
+}
+
 /* Reload with nonsense: the line is named, the old configuration stays, and calls are as before. */
 static void test_reload(void)
 {
@@ -262,6 +282,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/bad-input/ranges", test_ranges);
 	g_test_add_func("/bad-input/signatures", test_signatures);
 	g_test_add_func("/bad-input/seals", test_seals);
+	g_test_add_func("/bad-input/no-descriptors-passed", test_no_descriptors_passed);
 	g_test_add_func("/bad-input/reload", test_reload);
 	return g_test_run();
 }

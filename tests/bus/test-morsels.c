@@ -313,6 +313,30 @@ static void test_explain(void)
 	harness_free(h);
 }
 
+/* A default page size of 2 MiB is for those that it fits; what is the default's is said so. */
+static void test_default_page_size(void)
+{
+	h = harness_new(
+		&(struct harness_options){ .config = "[default]\nPageSize=2M\nPrefer=dram0\n" });
+	{
+		autobus *bus = harness_connect(h);
+		g_autoptr(GHashTable) info = NULL;
+		g_autoptr(GPtrArray) ranges = NULL;
+
+		g_free(must_create(bus, "small", 3 * 4096));
+		info = show(bus, "small");
+		must_be(info, "page_size_bytes", "4096");
+		must_be(info, "prefer", "dram0");
+		ranges = explain(bus, "small");
+		g_assert_cmpuint(ranges->len, ==, 1);
+		must_contain(ranges->pdata[0], "rule", "default policy of ");
+		must_contain(ranges->pdata[0], "rule", " prefer=dram0");
+		must_fail(bus, "InvalidArgument", "2097152|'x'", "Create", "sta{sv}", "x",
+			  (uint64_t)4096, 1, "page_size", "t", (uint64_t)2097152);
+	}
+	harness_free(h);
+}
+
 static void test_stats(void)
 {
 	h = harness_new(&(struct harness_options){ .config = "[default]\nPrefer=dram0\n" });
@@ -459,6 +483,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/morsels/list", test_list);
 	g_test_add_func("/morsels/list-changes", test_list_changes);
 	g_test_add_func("/morsels/explain", test_explain);
+	g_test_add_func("/morsels/default-page-size", test_default_page_size);
 	g_test_add_func("/morsels/stats", test_stats);
 	g_test_add_func("/morsels/doctor", test_doctor);
 	g_test_add_func("/morsels/dump", test_dump);
