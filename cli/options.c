@@ -8,7 +8,7 @@
 #include "cli.h"
 #include "daemon/parse-size.h"
 
-static void complain(const char *format, va_list ap)
+G_GNUC_PRINTF(1, 0) static void complain(const char *format, va_list ap)
 {
 	g_autofree char *text = g_strdup_vprintf(format, ap);
 	g_auto(GStrv) lines = g_strsplit(text, "\n", -1);

@@ -5,11 +5,17 @@
 #include <fcntl.h>
 #include <glib.h>
 #include <glib/gstdio.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -152,15 +158,37 @@ static void test_reconnect(struct fixture *f, gconstpointer data)
 	morsel_close(kept);
 }
 
+/* As a user for whom the socket is not. Returns what morsel_connect() said. */
+static int connect_as_other(const char *path)
+{
+	int status;
+	pid_t pid = fork();
+
+	g_assert_cmpint(pid, >=, 0);
+	if (pid == 0) {
+		morsel_client *c;
+
+		if (setgid(65534) < 0 || setuid(65534) < 0)
+			_exit(255);
+		_exit(-morsel_connect(path, &c));
+	}
+	g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+	g_assert_true(WIFEXITED(status));
+	return -WEXITSTATUS(status);
+}
+
 static void test_connect(struct fixture *f, gconstpointer data)
 {
 	g_autofree char *missing = g_build_filename(f->directory, "none", NULL);
-	g_autofree char *locked = g_build_filename(f->directory, "locked", NULL);
+	g_autofree char *file = g_build_filename(f->directory, "file", NULL);
 	char too_long[200];
 	morsel_client *c = NULL;
 	unsigned int fds = count_fds();
 
 	g_assert_cmpint(morsel_connect(missing, &c), ==, -ENOENT);
+	g_assert_true(g_file_set_contents(file, "", 0, NULL));
+	g_assert_cmpint(morsel_connect(file, &c), ==, -ECONNREFUSED);
+	g_unlink(file);
 	memset(too_long, 'x', sizeof(too_long) - 1);
 	too_long[sizeof(too_long) - 1] = 0;
 	g_assert_cmpint(morsel_connect(too_long, &c), ==, -ENAMETOOLONG);
@@ -168,6 +196,11 @@ static void test_connect(struct fixture *f, gconstpointer data)
 	g_setenv("MORSEL_SOCKET", missing, TRUE);
 	g_assert_cmpint(morsel_connect(NULL, &c), ==, -ENOENT);
 	g_unsetenv("MORSEL_SOCKET");
+	if (getuid() == 0) {
+		g_assert_cmpint(chmod(f->directory, 0755), ==, 0);
+		g_assert_cmpint(chmod(f->path, 0600), ==, 0);
+		g_assert_cmpint(connect_as_other(f->path), ==, -EACCES);
+	}
 	g_assert_null(morsel_disconnect(NULL));
 	g_assert_null(morsel_close(NULL));
 	expect_fds(fds);
@@ -352,6 +385,56 @@ static void test_populate_and_evict(struct fixture *f, gconstpointer data)
 	g_assert_cmpint(morsel_populate(ro, ranges, 1), ==, -EACCES);
 	g_assert_cmpint(morsel_evict(ro, ranges, 1), ==, -EACCES);
 	morsel_close(ro);
+}
+
+/* From here on madvise(MADV_POPULATE_WRITE) fails as in kernels before 5.14. */
+static void forget_populate(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 23 /* MADV_POPULATE_WRITE */, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog program = { G_N_ELEMENTS(filter), filter };
+
+	g_assert_cmpint(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), ==, 0);
+	g_assert_cmpint(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), ==, 0);
+}
+
+static void test_populate_on_old_kernel(struct fixture *f, gconstpointer data)
+{
+	const struct morsel_range ranges[] = { { 0, 8192 }, { 4 * MIB, 0 } };
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	g_assert_cmpint(pid, >=, 0);
+	if (pid == 0) {
+		struct morsel_stat s = { MORSEL_STAT_INIT };
+		morsel_client *c;
+		morsel *m;
+		char *p;
+
+		forget_populate();
+		/* The fake serves one connection at a time: the parent's has to go first, here too. */
+		morsel_disconnect(f->client);
+		if (morsel_connect(f->path, &c) < 0 || morsel_open(c, "x", MORSEL_RDWR, &m) < 0 ||
+		    morsel_map(m, 0, 0, MORSEL_RDWR, (void **)&p) < 0)
+			_exit(1);
+		p[0] = 5;
+		if (madvise(p, 4096, 23) == 0 || errno != EINVAL)
+			_exit(2);
+		if (morsel_populate(m, ranges, 2) < 0 || morsel_stat(m, &s) < 0)
+			_exit(3);
+		_exit(s.allocated == 8192 + 4 * MIB && p[0] == 5 ? 0 : 4);
+	}
+	f->client = morsel_disconnect(f->client);
+	g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+	g_assert_true(WIFEXITED(status));
+	g_assert_cmpint(WEXITSTATUS(status), ==, 0);
 }
 
 /* A field of /proc/self/smaps for the mapping at p, up to the line's end. */
@@ -688,6 +771,7 @@ int main(int argc, char **argv)
 	ADD("bad-options", test_bad_options);
 	ADD("map", test_map);
 	ADD("populate-and-evict", test_populate_and_evict);
+	ADD("populate-on-old-kernel", test_populate_on_old_kernel);
 	ADD("huge-pages", test_huge_pages);
 	ADD("advise", test_advise);
 	ADD("stat", test_stat);
