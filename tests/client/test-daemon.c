@@ -205,6 +205,39 @@ static void test_memory(struct fixture *f, gconstpointer data)
 	morsel_close(m);
 }
 
+/* Pages of 2 MiB, from hugetlb or transparent, as this machine gives them. */
+static void test_huge_pages(struct fixture *f, gconstpointer data)
+{
+	const struct morsel_options o = { MORSEL_OPTIONS_INIT, .page_size = MORSEL_PAGE_2M };
+	const struct morsel_range first = { 0, 4096 }, second = { 2 * MIB, 2 * MIB };
+	struct morsel_stat s = { MORSEL_STAT_INIT };
+	morsel *m;
+	char *p;
+	int r;
+
+	r = morsel_create(f->client, "huge", 8 * MIB, &o, &m);
+	if (r == -EOPNOTSUPP) {
+		g_test_skip(morsel_error(f->client));
+		return;
+	}
+	g_assert_cmpint(r, ==, 0);
+	g_assert_cmpint(morsel_map(m, 2 * MIB, 4 * MIB, MORSEL_RDWR, (void **)&p), ==, 0);
+	g_assert_cmpuint((uintptr_t)p % MORSEL_PAGE_2M, ==, 0);
+	memset(p, 3, 4 * MIB);
+	g_assert_cmpint(morsel_populate(m, &first, 1), ==, 0);
+	g_assert_cmpint(morsel_populate(m, &(struct morsel_range){}, 1), ==, 0);
+	g_assert_cmpint(morsel_stat(m, &s), ==, 0);
+	g_assert_cmpuint(s.page_size, ==, MORSEL_PAGE_2M);
+	g_assert_cmpuint(s.allocated, ==, 8 * MIB);
+	g_assert_cmpint(p[2 * MIB], ==, 3);
+	g_assert_cmpint(morsel_advise(m, MORSEL_COLD, &second, 1), ==, 0);
+	g_assert_cmpint(morsel_evict(m, &second, 1), ==, 0);
+	g_assert_cmpint(p[0], ==, 0);
+	g_assert_cmpint(p[2 * MIB], ==, 3);
+	g_assert_cmpint(morsel_unmap(p, 4 * MIB), ==, 0);
+	morsel_close(m);
+}
+
 static void test_move(struct fixture *f, gconstpointer data)
 {
 	const struct morsel_range half = { 0, 2 * MIB };
@@ -529,6 +562,7 @@ int main(int argc, char **argv)
 	ADD("life", test_life);
 	ADD("read-only", test_read_only);
 	ADD("memory", test_memory);
+	ADD("huge-pages", test_huge_pages);
 	ADD("move", test_move);
 	ADD("bad-input", test_bad_input);
 	ADD("descriptors", test_descriptors);
