@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "client.h"
@@ -113,6 +114,7 @@ static int open_bus(morsel_client *c)
 {
 	_cleanup_message_ sd_bus_message *m = NULL;
 	sd_bus *bus = NULL;
+	struct stat st;
 	int fd = -1, r;
 
 	r = open_socket(c->path, &fd);
@@ -123,7 +125,7 @@ static int open_bus(morsel_client *c)
 		close(fd);
 		return r;
 	}
-	r = sd_bus_set_fd(bus, fd, fd);
+	r = fstat(fd, &st) < 0 ? -errno : sd_bus_set_fd(bus, fd, fd);
 	if (r < 0) {
 		close(fd);
 		goto fail;
@@ -142,10 +144,28 @@ static int open_bus(morsel_client *c)
 	if (r < 0)
 		goto fail;
 	c->bus = bus;
+	c->fd = fd;
+	c->inode = st.st_ino;
 	return 0;
 fail:
 	sd_bus_close_unref(bus);
 	return r;
+}
+
+/*
+ * In a forked child: close its copy of the socket and send nothing. libsystemd 252 does that when the
+ * last reference goes; 257 leaves everything as it is in a child, and the descriptor would keep the
+ * connection open there after the parent's has ended. So look whether it is still that socket.
+ */
+static void forget_bus(morsel_client *c)
+{
+	struct stat st;
+
+	if (!c->bus)
+		return;
+	c->bus = sd_bus_unref(c->bus);
+	if (fstat(c->fd, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_ino == c->inode)
+		close(c->fd);
 }
 
 static void drop_bus(morsel_client *c)
@@ -198,13 +218,11 @@ void client_unref(morsel_client *c)
 	/* Release: this thread's use is over; acquire: the last one sees all of it. */
 	if (__atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
-	/* In a forked child sd_bus_close() does nothing; dropping the last reference closes the
-	 * child's copy of the descriptor and sends nothing. */
 	if (getpid() == c->pid) {
 		sd_bus_close_unref(c->bus);
 		pthread_mutex_destroy(&c->lock);
 	} else {
-		sd_bus_unref(c->bus);
+		forget_bus(c);
 	}
 	free(c);
 }
@@ -219,7 +237,7 @@ morsel_client *morsel_disconnect(morsel_client *c)
 		c->closed = true;
 		pthread_mutex_unlock(&c->lock);
 	} else {
-		c->bus = sd_bus_unref(c->bus);
+		forget_bus(c);
 		c->closed = true;
 	}
 	client_unref(c);

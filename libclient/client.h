@@ -36,6 +36,8 @@ struct morsel_client {
 	int refs; /* the user's and one per handle; atomic */
 	pid_t pid;
 	sd_bus *bus; /* NULL: connection lost, the next call makes a new one */
+	int fd;	     /* the bus's, */
+	ino_t inode; /* and which socket it is: see forget_bus() */
 	bool closed; /* morsel_disconnect() was called, handles are left */
 	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 	char error[1024];
