@@ -10,8 +10,9 @@
  * that begins in the middle of a word looks at the byte before.
  *
  * Lines, words and bytes are those of wc in the C locale. What a word is depends on the wc: a run of
- * anything but white space in POSIX and in GNU's since 9.5; older ones of GNU count such a run only if
- * a printable character is in it. --words says which; by default this machine's wc is asked.
+ * anything but white space in POSIX; GNU's 9.1 counts such a run only if a printable character is in
+ * it, and GNU's 9.7 takes the byte 0xa0 for white space as well. --words says which; by default this
+ * machine's wc is asked.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -49,7 +50,10 @@ enum word_rule {
 	WORDS_AUTO,
 	WORDS_POSIX,
 	WORDS_PRINTABLE,
+	WORDS_NBSP,
 };
+
+static const char *const word_rules[] = { "", "posix", "printable", "nbsp" };
 
 struct arguments {
 	const char *morsel, *file;
@@ -70,15 +74,15 @@ static int complain(const char *what, const char *text)
 /* --- Counting -------------------------------------------------------------------------------- */
 
 /* main() sets no locale, so these are the C locale's: of bytes. */
-static bool is_space(unsigned char c)
+static bool is_space(unsigned char c, enum word_rule rule)
 {
-	return isspace(c);
+	return isspace(c) || (rule == WORDS_NBSP && c == 0xa0);
 }
 
-/* Does a word begin to count at this byte? counted: the run that it is in has been counted. */
+/* Does a run with this byte count as a word? */
 static bool makes_word(unsigned char c, enum word_rule rule)
 {
-	return rule == WORDS_POSIX || isprint(c);
+	return rule != WORDS_PRINTABLE || isprint(c);
 }
 
 static void count(const unsigned char *text, uint64_t begin, uint64_t end, enum word_rule rule,
@@ -92,7 +96,7 @@ static void count(const unsigned char *text, uint64_t begin, uint64_t end, enum 
 	int c;
 
 	for (c = 0; c < 256; c++)
-		class[c] = (unsigned char)((is_space((unsigned char)c) ? 1 : 0) |
+		class[c] = (unsigned char)((is_space((unsigned char)c, rule) ? 1 : 0) |
 					   (makes_word((unsigned char)c, rule) ? 2 : 0) |
 					   (c == '\n' ? 4 : 0));
 	/* A run that reaches in from the part before is counted there, if it counts there already. */
@@ -112,18 +116,28 @@ static void count(const unsigned char *text, uint64_t begin, uint64_t end, enum 
 	*ret_counts = n;
 }
 
-/* Ask the machine's wc about a run without a printable character. */
+/* How many words the machine's wc finds in what printf makes of text; -1: it cannot be asked. */
+static int ask_wc(const char *text)
+{
+	char command[100];
+	int words;
+	FILE *f;
+
+	snprintf(command, sizeof(command), "printf '%s' | LC_ALL=C wc -w 2>/dev/null", text);
+	f = popen(command, "r");
+	if (!f)
+		return -1;
+	if (fscanf(f, "%d", &words) != 1)
+		words = -1;
+	pclose(f);
+	return words;
+}
+
 static enum word_rule rule_of_wc(void)
 {
-	FILE *f = popen("printf '\\001' | LC_ALL=C wc -w 2>/dev/null", "r");
-	int words = 1;
-
-	if (f) {
-		if (fscanf(f, "%d", &words) != 1)
-			words = 1;
-		pclose(f);
-	}
-	return words == 0 ? WORDS_PRINTABLE : WORDS_POSIX;
+	if (ask_wc("\\001") == 0)
+		return WORDS_PRINTABLE;
+	return ask_wc("a\\240b") == 2 ? WORDS_NBSP : WORDS_POSIX;
 }
 
 /* --- Loading --------------------------------------------------------------------------------- */
@@ -293,7 +307,6 @@ struct worker {
 static int start(const struct arguments *a, unsigned int part, struct worker *ret_worker)
 {
 	char part_text[16], workers_text[16];
-	const char *words = a->words == WORDS_POSIX ? "posix" : "printable";
 	int fds[2];
 	pid_t pid;
 
@@ -310,7 +323,8 @@ static int start(const struct arguments *a, unsigned int part, struct worker *re
 	if (pid == 0) {
 		if (dup2(fds[1], STDOUT_FILENO) >= 0)
 			execl("/proc/self/exe", "wordcount", "--morsel", a->morsel, "--workers",
-			      workers_text, "--words", words, "--part", part_text, (char *)NULL);
+			      workers_text, "--words", word_rules[a->words], "--part", part_text,
+			      (char *)NULL);
 		complain("exec", strerror(errno));
 		_exit(127);
 	}
@@ -433,9 +447,10 @@ static int usage(int status)
 	      "Count lines, words and bytes as LC_ALL=C wc does, by several processes that share one\n"
 	      "copy of the text in the morsel NAME. It is loaded from FILE if it is not there yet.\n\n"
 	      "  --workers N               processes, 1 to 256 (4)\n"
-	      "  --words posix|printable   what a word is: any run without white space, or only one\n"
-	      "                            with a printable character (GNU wc before 9.5); default:\n"
-	      "                            as this machine's wc\n"
+	      "  --words RULE              what a word is: 'posix', any run without white space;\n"
+	      "                            'printable', one with a printable character (GNU 9.1);\n"
+	      "                            'nbsp', byte 0xa0 is white space too (GNU 9.7);\n"
+	      "                            default: as this machine's wc\n"
 	      "  --verbose                 how long it took, and on which tiers the text lies\n",
 	      status ? stderr : stdout);
 	return status;
@@ -480,11 +495,10 @@ static int parse(int argc, char **argv, struct arguments *a)
 			}
 			break;
 		case 'r':
-			if (strcmp(optarg, "posix") == 0)
-				a->words = WORDS_POSIX;
-			else if (strcmp(optarg, "printable") == 0)
-				a->words = WORDS_PRINTABLE;
-			else
+			a->words = WORDS_POSIX;
+			while (a->words <= WORDS_NBSP && strcmp(optarg, word_rules[a->words]) != 0)
+				a->words++;
+			if (a->words > WORDS_NBSP)
 				return usage(2);
 			break;
 		case 'v':

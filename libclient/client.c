@@ -155,7 +155,8 @@ fail:
 /*
  * In a forked child: close its copy of the socket and send nothing. libsystemd 252 does that when the
  * last reference goes; 257 leaves everything as it is in a child, and the descriptor would keep the
- * connection open there after the parent's has ended. So look whether it is still that socket.
+ * connection open there after the parent's has ended. So look whether it is still that socket. (257's
+ * memory, and its descriptor for the peer's process, stay with the child; both end with exec.)
  */
 static void forget_bus(morsel_client *c)
 {

@@ -28,26 +28,8 @@ struct fixture {
 	char *directory, *path;
 	struct fake *fake;
 	morsel_client *client;
+	unsigned int fds; /* before there is a client */
 };
-
-static void set_up(struct fixture *f, gconstpointer data)
-{
-	f->directory = g_dir_make_tmp("morsel-client-XXXXXX", NULL);
-	g_assert_nonnull(f->directory);
-	f->path = g_build_filename(f->directory, "bus", NULL);
-	f->fake = fake_start(f->path);
-	g_assert_cmpint(morsel_connect(f->path, &f->client), ==, 0);
-}
-
-static void tear_down(struct fixture *f, gconstpointer data)
-{
-	g_assert_null(morsel_disconnect(f->client));
-	fake_stop(f->fake);
-	g_unlink(f->path);
-	g_rmdir(f->directory);
-	g_free(f->path);
-	g_free(f->directory);
-}
 
 static unsigned int count_fds(void)
 {
@@ -59,6 +41,26 @@ static unsigned int count_fds(void)
 		n++;
 	closedir(d);
 	return n;
+}
+
+static void set_up(struct fixture *f, gconstpointer data)
+{
+	f->directory = g_dir_make_tmp("morsel-client-XXXXXX", NULL);
+	g_assert_nonnull(f->directory);
+	f->path = g_build_filename(f->directory, "bus", NULL);
+	f->fake = fake_start(f->path);
+	f->fds = count_fds();
+	g_assert_cmpint(morsel_connect(f->path, &f->client), ==, 0);
+}
+
+static void tear_down(struct fixture *f, gconstpointer data)
+{
+	g_assert_null(morsel_disconnect(f->client));
+	fake_stop(f->fake);
+	g_unlink(f->path);
+	g_rmdir(f->directory);
+	g_free(f->path);
+	g_free(f->directory);
 }
 
 /* The fake's thread lets go of the descriptors that it has sent a little later. */
@@ -595,9 +597,7 @@ static void test_disconnected_handles(struct fixture *f, gconstpointer data)
 	morsel *m;
 	void *p;
 
-	unsigned int fds = count_fds();
-
-	/* The fake serves one after the other. Gone with it: both ends of the connection. */
+	/* The fake serves one after the other. */
 	morsel_disconnect(f->client);
 	f->client = NULL;
 	g_assert_cmpint(morsel_connect(f->path, &c), ==, 0);
@@ -607,7 +607,7 @@ static void test_disconnected_handles(struct fixture *f, gconstpointer data)
 	g_assert_cmpint(morsel_move(m, "done", NULL, NULL), ==, -ENOTCONN);
 	morsel_unmap(p, morsel_size(m));
 	g_assert_null(morsel_close(m));
-	expect_fds(fds - 2);
+	expect_fds(f->fds);
 }
 
 static int in_child(struct fixture *f, morsel *m, char *mapped)

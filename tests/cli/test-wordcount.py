@@ -86,9 +86,10 @@ class Wordcount(unittest.TestCase):
                     self.assertEqual(self.numbers(path, r.randrange(1, 20)), wc(path))
 
     def test_rules(self):
-        path = self.write(b"\x01 \x02\x03 a\x01 b \xc3\xa9\n")
-        self.assertEqual(self.numbers(path, 3, "posix"), [1, 5, 13])
-        self.assertEqual(self.numbers(path, 3, "printable"), [1, 2, 13])
+        path = self.write(b"\x01 \x02\x03 a\x01 b \xc3\xa0\xa9\n")
+        self.assertEqual(self.numbers(path, 3, "posix"), [1, 5, 14])
+        self.assertEqual(self.numbers(path, 3, "printable"), [1, 2, 14])
+        self.assertEqual(self.numbers(path, 3, "nbsp"), [1, 6, 14])
 
     def test_loaded_once(self):
         path = self.write(b"one two\n")
