@@ -27,7 +27,7 @@ import tty
 from io import BytesIO
 
 LAB_FAILED = 125
-BOOT_SECONDS = 300
+BOOT_SECONDS = 600
 CXL_RAM_SERIAL = 0xC0FFEE01
 CXL_PMEM_SERIAL = 0xC0FFEE02
 ACCEL = os.environ.get("MORSEL_LAB_ACCEL", "tcg,thread=multi")
@@ -256,10 +256,14 @@ class Guest:
         lab, args = self.lab, self.lab.args
         words = list(lab.machine_words)
         nvm_node = lab.nodes.index("nvm") if "nvm" in lab.nodes else None
-        backings = {"nvm": args.nvm_file or f"{lab.memory_dir}/nvm{self.number}",
-                    "pool": args.pool_file or f"{lab.memory_dir}/pool"}
-        for name, backing in backings.items():
+        descriptors = []
+        for name, backing in (("nvm", args.nvm_file), ("pool", args.pool_file)):
             if getattr(args, name):
+                if not backing:
+                    # Anonymous, so that nothing stays behind however the lab ends.
+                    fd = lab.pool if name == "pool" else os.memfd_create(f"nvm{self.number}")
+                    descriptors.append(fd)
+                    backing = f"/proc/self/fd/{fd}"
                 words += ["-object", f"memory-backend-file,id={name},share=on,mem-path={backing},"
                                      f"size={getattr(args, name)}",
                           "-device", f"nvdimm,id={name}-dimm,memdev={name},node={nvm_node}"]
@@ -299,7 +303,8 @@ class Guest:
 
         with open(f"{self.dir}/qemu.log", "wb") as log:
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            preexec_fn=die_with_parent, start_new_session=True)
+                                            pass_fds=descriptors, preexec_fn=die_with_parent,
+                                            start_new_session=True)
         for name, listener in listeners.items():
             listener.settimeout(0.2)
             while True:
@@ -419,7 +424,7 @@ class Lab:
         self.args = args
         self.images = args.images
         self.dir = tempfile.mkdtemp(prefix="morsel-lab.")
-        self.memory_dir = None
+        self.pool = None
         self.selector = selectors.DefaultSelector()
         self.guests = []
         self.start_time = time.monotonic()
@@ -459,10 +464,8 @@ class Lab:
 
     def run(self):
         args = self.args
-        need = args.nvm * args.hosts + args.pool
-        shm = os.statvfs("/dev/shm") if os.path.isdir("/dev/shm") else None
-        parent = "/dev/shm" if shm and shm.f_bavail * shm.f_frsize > 2 * need else self.dir
-        self.memory_dir = tempfile.mkdtemp(prefix="morsel-lab.", dir=parent)
+        if args.pool and not args.pool_file:
+            self.pool = os.memfd_create("pool")
         for number in range(args.hosts):
             self.guests.append(Guest(self, number))
         for guest in self.guests:
@@ -589,8 +592,6 @@ class Lab:
             if self.args.console and os.path.exists(guest.console):
                 suffix = f".{guest.number}" if self.args.hosts > 1 else ""
                 shutil.copyfile(guest.console, self.args.console + suffix)
-        if self.memory_dir:
-            shutil.rmtree(self.memory_dir, ignore_errors=True)
         if not self.keep:
             shutil.rmtree(self.dir, ignore_errors=True)
 
