@@ -164,7 +164,7 @@ struct llfree_slot {
 	uint64_t cache;	    /* frames to give out */
 	uint64_t freed;	    /* frames taken back, same format: bits still say allocated */
 	uint64_t last_half; /* hint: half row of the last put, plus one */
-	uint64_t small;	    /* hint: tree where orders 1 to 8 were found last */
+	uint64_t small;	    /* hint: row where orders 1 to 8 were found last */
 	uint64_t huge;	    /* hint: first tree that may have room for order 9 and up */
 	uint64_t reserved[11];
 };

@@ -81,6 +81,20 @@ plat_inline uint64_t llfree_runs(uint64_t free, unsigned order)
 /* Where in the child, 0 to 511, a free aligned run is, looking from row @from on; -1: nowhere. */
 plat_inline int llfree_bits_find(const uint64_t *rows, uint64_t flip, unsigned order, unsigned from)
 {
+	if (order && order <= 6) {
+		uint64_t pairs = 0;
+
+		/*
+		 * A look at all rows at once, without branches: most children that fail do so here.
+		 */
+		for (unsigned r = 0; r < LLFREE_CHILD_ROWS; r++) {
+			uint64_t free = plat_load_relaxed(&rows[r]) ^ flip;
+
+			pairs |= free & free >> 1;
+		}
+		if (!(pairs & 0x5555555555555555u))
+			return -1;
+	}
 	if (plat_likely(order <= 6)) {
 		for (unsigned i = 0; i < LLFREE_CHILD_ROWS; i++) {
 			unsigned r = (from + i) % LLFREE_CHILD_ROWS;

@@ -102,7 +102,7 @@ static void small_found(struct llfree *a, struct llfree_request request, uint64_
 		return;
 	if (llfree_cached(a)) {
 		/* The slot's own tree is the one of its cache. */
-		plat_store_relaxed(&s->small, tree);
+		plat_store_relaxed(&s->small, frame / 64);
 		if (kind == LLFREE_KIND_TAKEN || kind == LLFREE_KIND_DEMOTED ||
 		    (word & LLFREE_TREE_FRESH))
 			llfree_tree_reclass(a, tree, request.class);
@@ -212,21 +212,50 @@ static int64_t uncached_search(struct llfree *a, struct llfree_request request, 
 	return -1;
 }
 
+/*
+ * Orders 1 to 8 of pools with caches, from where the last one came: a tree of the right class that
+ * no other slot has reserved. It is not reserved for that.
+ */
+static int64_t small_hit(struct llfree *a, struct llfree_request request, uint64_t row,
+			 unsigned *ret_lane)
+{
+	uint64_t tree = row / (LLFREE_TREE_FRAMES / 64), word = plat_load_relaxed(&a->trees[tree]);
+	unsigned slot1 = llfree_tree_slot1(word);
+	int64_t frame;
+
+	if ((word & LLFREE_TREE_FRESH) || a->verdict[request.class][llfree_tree_class(word)] < 0 ||
+	    (slot1 && slot1 != llfree_slot_index(a, request) + 1))
+		return -1;
+	frame = llfree_tree_get(a, tree, request.order, row, ret_lane);
+	if (frame >= 0 && (uint64_t)frame / 64 != row)
+		plat_store_relaxed(&a->slots[llfree_slot_index(a, request)].small,
+				   (uint64_t)frame / 64);
+	return frame;
+}
+
 int llfree_small_get(struct llfree *a, struct llfree_request request, uint64_t *ret_frame)
 {
 	uint32_t slot = llfree_slot_index(a, request);
 	struct llfree_slot *s = &a->slots[slot];
-	/* Relaxed: without caches a hint; with them only the tree is taken from it. */
-	uint64_t cache = plat_load_relaxed(&s->cache), tree = llfree_hint_tree(a, cache);
+	bool cached = llfree_cached(a);
+	/* Relaxed: hints. */
+	uint64_t row = cached ? plat_load_relaxed(&s->small)
+			      : llfree_cache_half(plat_load_relaxed(&s->cache)) / 2;
+	uint64_t tree = row / (LLFREE_TREE_FRAMES / 64);
 	unsigned lane = 0;
 	int64_t frame;
 
-	if (plat_likely(llfree_tree_slot1(plat_load_relaxed(&a->trees[tree])) == slot + 1)) {
-		uint64_t row = llfree_cache_half(cache) / 2;
-
+	/* From shared memory: not believed. */
+	if (plat_unlikely(tree >= a->ntrees))
+		tree = row = 0;
+	if (cached) {
+		frame = small_hit(a, request, row, &lane);
+		if (plat_likely(frame >= 0))
+			goto found;
+	} else if (plat_likely(llfree_tree_slot1(plat_load_relaxed(&a->trees[tree])) == slot + 1)) {
 		frame = llfree_tree_get(a, tree, request.order, row, &lane);
 		if (plat_likely(frame >= 0)) {
-			if (!llfree_cached(a) && (uint64_t)frame / 64 != row)
+			if ((uint64_t)frame / 64 != row)
 				plat_store_relaxed(
 					&s->cache,
 					llfree_cache_word((uint64_t)frame >> LLFREE_HALF_ORDER, 0,
@@ -234,10 +263,6 @@ int llfree_small_get(struct llfree *a, struct llfree_request request, uint64_t *
 			goto found;
 		}
 	}
-	if (llfree_cached(a))
-		tree = plat_load_relaxed(&s->small);
-	if (plat_unlikely(tree >= a->ntrees))
-		tree = 0;
 	do {
 		frame = request.order ? small_search(a, request, tree, &lane)
 				      : uncached_search(a, request, tree, &lane);

@@ -129,7 +129,7 @@ static void upper_init(struct llfree *a)
 		a->slots[i] = (struct llfree_slot){
 			.cache = llfree_cache_word(tree << (LLFREE_TREE_ORDER - LLFREE_HALF_ORDER),
 						   0, 0),
-			.small = tree,
+			.small = tree << (LLFREE_TREE_ORDER - 6),
 			.huge = tree,
 		};
 	}
@@ -255,8 +255,8 @@ struct survey {
  * One child: its right lane, from its bits. With @fix its bits are made right too: the bits of a
  * huge child may be out of date on media, where only its lane counts.
  */
-static unsigned survey_child(const struct llfree *a, uint64_t child, unsigned lane, bool fix,
-			     struct survey *s)
+plat_inline unsigned survey_child(const struct llfree *a, uint64_t child, unsigned lane, bool fix,
+				  bool sums, struct survey *s)
 {
 	uint64_t *rows = llfree_rows(a, child), flip = llfree_lane_flip(lane), padding = 0;
 	unsigned frames = llfree_child_frames(a, child), free = 0;
@@ -296,13 +296,50 @@ static unsigned survey_child(const struct llfree *a, uint64_t child, unsigned la
 	return (lane & ~(LLFREE_LANE_FREE | LLFREE_LANE_UNSYNC)) | free;
 }
 
-static void survey(const struct llfree *a, bool fix, struct survey *ret)
+/* Four children of which nothing is special, as nearly all are: nothing but their counts. */
+plat_inline void survey_plain(const struct llfree *a, uint64_t w, uint64_t word, bool fix,
+			      struct survey *s)
+{
+	const uint64_t *rows = llfree_rows(a, w * LLFREE_WORD_LANES);
+	uint64_t counts = 0, had = word & LLFREE_LANES * LLFREE_LANE_FREE;
+	/* All ones where the sense is not inverted. */
+	uint64_t senses = ((word ^ LLFREE_LANES * LLFREE_LANE_INVERTED) / LLFREE_LANE_INVERTED) &
+			  LLFREE_LANES;
+
+	plat_test_point();
+	for (unsigned i = 0; i < LLFREE_WORD_LANES; i++, rows += LLFREE_CHILD_ROWS) {
+		uint64_t flip = 0 - (senses >> i * 16 & 1);
+
+		if (llfree_break(BREAK_RECOVER_INVERTED))
+			flip = ~(uint64_t)0;
+		counts |= (uint64_t)plat_popcount_line(rows, flip) << i * 16;
+	}
+	/* A count above 512 is in no pool. One that is carries out of its ten bits. */
+	s->damaged |=
+		((had + LLFREE_LANES * (0x3ff - LLFREE_CHILD_FRAMES)) & LLFREE_LANES * 0x400) != 0;
+	s->rec.free += (counts * LLFREE_LANES) >> 48;
+	if (counts == had && !(word & LLFREE_LANES * LLFREE_LANE_UNSYNC))
+		return;
+	for (unsigned i = 0; i < LLFREE_WORD_LANES; i++)
+		s->rec.corrected += ((counts ^ had) >> i * 16 & 0xffff) != 0;
+	if (fix)
+		plat_store_relaxed(&a->entries[w], (word & ~(LLFREE_LANES * (LLFREE_LANE_FREE |
+									     LLFREE_LANE_UNSYNC))) |
+							   counts);
+}
+
+plat_inline void survey(const struct llfree *a, bool fix, bool sums, struct survey *ret)
 {
 	struct survey s = { 0 };
 
 	for (uint64_t w = 0; w < a->ntrees * LLFREE_TREE_WORDS; w++) {
 		uint64_t word = plat_load_relaxed(&a->entries[w]), right = 0;
 
+		if (!sums && plat_likely(!(word & LLFREE_LANES * LLFREE_LANE_HUGE)) &&
+		    plat_likely(w * LLFREE_WORD_LANES + LLFREE_WORD_LANES < a->children)) {
+			survey_plain(a, w, word, fix, &s);
+			continue;
+		}
 		s.sum[0] += word;
 		s.sum[1] += s.sum[0];
 		for (unsigned i = 0; i < LLFREE_WORD_LANES; i++) {
@@ -310,7 +347,7 @@ static void survey(const struct llfree *a, bool fix, struct survey *ret)
 			unsigned lane = llfree_lane(word, child);
 
 			if (plat_likely(child < a->children))
-				lane = survey_child(a, child, lane, fix, &s);
+				lane = survey_child(a, child, lane, fix, sums, &s);
 			else if (lane != LLFREE_LANE_PADDING)
 				s.damaged = true;
 			right |= (uint64_t)lane << llfree_lane_shift(child);
@@ -326,7 +363,7 @@ static int recount(const struct llfree *a, struct llfree_recovery *ret)
 {
 	struct survey s;
 
-	survey(a, true, &s);
+	survey(a, true, false, &s);
 	if (s.damaged)
 		return LLFREE_EUCLEAN;
 	*ret = s.rec;
@@ -350,7 +387,7 @@ int llfree_open(struct llfree *a, const struct llfree_config *config,
 	if (r)
 		return r;
 	if (new.lower->state == LLFREE_STATE_CLEAN) {
-		survey(&new, false, &s);
+		survey(&new, false, true, &s);
 		if ((s.sum[0] != new.lower->sum[0] || s.sum[1] != new.lower->sum[1] || s.damaged ||
 		     s.rec.corrected) &&
 		    !llfree_break(BREAK_RECOVER_SUM))
@@ -435,7 +472,7 @@ int llfree_close(struct llfree *a)
 
 	if (r)
 		return r;
-	survey(a, true, &s);
+	survey(a, true, false, &s);
 	/* The counts, which nothing wrote back so far, and what survey() made right. */
 	if (!llfree_break(BREAK_WB_CLOSE)) {
 		writeback_range(a, a->entries, entries_bytes(a));
@@ -444,7 +481,7 @@ int llfree_close(struct llfree *a)
 	}
 	if (!llfree_break(BREAK_FENCE_CLOSE))
 		plat_fence(a->writeback);
-	survey(a, false, &s);
+	survey(a, false, true, &s);
 	if (s.damaged)
 		return LLFREE_EUCLEAN;
 	a->lower->sum[0] = s.sum[0];

@@ -112,9 +112,23 @@ int64_t llfree_tree_get(const struct llfree *a, uint64_t tree, unsigned order, u
 			return frame;
 		tried = 1u << child % LLFREE_TREE_CHILDREN;
 	}
-	for (int c; (c = fullest_child(a, tree, 1u << order, tried)) >= 0; tried |= 1u << c) {
-		frame = llfree_child_get(a, tree * LLFREE_TREE_CHILDREN + (unsigned)c, order, 0,
-					 ret_lane);
+	/*
+	 * The fullest child, and then the others as they come: a search that fails looks at all of
+	 * them.
+	 */
+	int first = fullest_child(a, tree, 1u << order, tried);
+
+	if (first < 0)
+		return -1;
+	frame = llfree_child_get(a, tree * LLFREE_TREE_CHILDREN + (unsigned)first, order, 0,
+				 ret_lane);
+	if (plat_likely(frame >= 0))
+		return frame;
+	tried |= 1u << first;
+	for (unsigned c = 0; c < LLFREE_TREE_CHILDREN; c++) {
+		if (tried >> c & 1)
+			continue;
+		frame = llfree_child_get(a, tree * LLFREE_TREE_CHILDREN + c, order, 0, ret_lane);
 		if (frame >= 0)
 			return frame;
 	}

@@ -84,6 +84,31 @@ plat_inline unsigned plat_popcount(uint64_t x)
 #endif
 }
 
+/* Of the eight words of a line, each XOR @flip. */
+plat_inline unsigned plat_popcount_line(const uint64_t *p, uint64_t flip)
+{
+#if defined(__POPCNT__) || defined(__aarch64__)
+#define PLAT_COUNT(i) \
+	(unsigned)__builtin_popcountll(__atomic_load_n(&p[i], __ATOMIC_RELAXED) ^ flip)
+	return PLAT_COUNT(0) + PLAT_COUNT(1) + PLAT_COUNT(2) + PLAT_COUNT(3) + PLAT_COUNT(4) +
+	       PLAT_COUNT(5) + PLAT_COUNT(6) + PLAT_COUNT(7);
+#undef PLAT_COUNT
+#else
+	uint64_t bytes = 0;
+
+	/* Sums in bytes, at most 64 each, for all eight words; one multiplication at the end. */
+	for (unsigned i = 0; i < 8; i++) {
+		uint64_t x = __atomic_load_n(&p[i], __ATOMIC_RELAXED) ^ flip;
+
+		x -= (x >> 1) & 0x5555555555555555u;
+		x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
+		bytes += (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu;
+	}
+	bytes = (bytes & 0x00ff00ff00ff00ffu) + (bytes >> 8 & 0x00ff00ff00ff00ffu);
+	return (unsigned)((bytes * 0x0001000100010001u) >> 48);
+#endif
+}
+
 /* How a line gets to persistent media. The caller finds out what its CPU and platform need. */
 enum plat_writeback {
 	PLAT_WB_NONE,	    /* stores are durable when visible: eADR, or memory that need not be */

@@ -5,116 +5,24 @@
  *   time      ns per operation: bulk, repeat, random × order 0, 9 × 1, 2 threads
  *   loop WHAT N   N operations of one sort, for callgrind; WHAT: get0 put0 get9 put9 …
  *   rmw       read-modify-writes per operation (in the build that counts them)
- *   frag      self-defragmentation
- *   latency   percentiles of single operations; failing gets
- *   recover   recovery against reading the metadata once
+ *   metadata  bytes per GiB
  *
  * Definitions. 8 GiB are managed; two classes, small frames and huge ones, a slot per thread.
  * *bulk*: get until half of the memory is given out (half of it for each of two threads), then put
  * in the order of the gets. *repeat*: get and put of one run, the pool half full. *random*: put in
  * random order of what bulk gave, then get. Each figure is the median of the rounds.
  */
-#include <errno.h>
 #include <pthread.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "core/llfree.h"
+#include "llfree-common.h"
 
-#define FRAMES (8ull << 18)
+#define FRAMES (8 * GIB_FRAMES)
 #define ROUNDS 9
 #define MAX_THREADS 2
 
 #ifdef MORSEL_COUNT_RMW
 __thread uint64_t plat_rmw_count;
 #endif
-
-struct pool {
-	struct llfree a;
-	struct llfree_meta m;
-};
-
-static void die(const char *what)
-{
-	fprintf(stderr, "bench-llfree: %s\n", what);
-	exit(1);
-}
-
-static void pool_new(struct pool *p, uint64_t frames, unsigned flags, unsigned slots)
-{
-	struct llfree_config c = {
-		.frames = frames,
-		.flags = flags,
-		.classes = 2,
-		.slots = slots,
-		.owners = 1,
-	};
-
-	if (llfree_sizes(&c, &p->m.lower_size, &p->m.upper_size))
-		die("sizes");
-	p->m.lower = aligned_alloc(4096, (p->m.lower_size + 4095) / 4096 * 4096);
-	p->m.upper = aligned_alloc(4096, (p->m.upper_size + 4095) / 4096 * 4096);
-	if (!p->m.lower || !p->m.upper)
-		die("out of memory");
-	if (llfree_init(&p->a, &c, &p->m))
-		die("init");
-}
-
-static void pool_done(struct pool *p)
-{
-	free(p->m.lower);
-	free(p->m.upper);
-}
-
-static struct llfree_request req(unsigned order, unsigned slot)
-{
-	return (struct llfree_request){ .order = (uint8_t)order,
-					.class = order >= 9,
-					.slot = (uint16_t)slot };
-}
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-static uint64_t rnd(uint64_t *s)
-{
-	*s ^= *s << 13;
-	*s ^= *s >> 7;
-	*s ^= *s << 17;
-	return *s;
-}
-
-static void shuffle(uint64_t *x, uint64_t n, uint64_t seed)
-{
-	for (uint64_t i = n - 1; i > 0; i--) {
-		uint64_t j = rnd(&seed) % (i + 1), t = x[i];
-
-		x[i] = x[j];
-		x[j] = t;
-	}
-}
-
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static double median(double *x, unsigned n)
-{
-	qsort(x, n, sizeof(*x), compare);
-	return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
-}
 
 /* The loops that are measured; callgrind collects in these functions only. */
 static __attribute__((noinline)) void bench_get(struct llfree *a, uint64_t *out, uint64_t n,
@@ -307,8 +215,19 @@ int main(int argc, char **argv)
 			for (unsigned i = 0; i < sizeof(what) / sizeof(what[0]); i++)
 				mode_loop(what[i], what[i][3] == '9' ? 2000 : 500000,
 					  f ? LLFREE_PERSISTENT : 0, true);
+	} else if (argc == 2 && !strcmp(argv[1], "metadata")) {
+		struct llfree_config c = {
+			.frames = 512 * GIB_FRAMES, .classes = 1, .slots = 1, .owners = 1
+		};
+		uint64_t lower, upper;
+
+		if (llfree_sizes(&c, &lower, &upper))
+			die("sizes");
+		printf("llfree.metadata.bytes_per_gib %.1f\n",
+		       (double)(lower + upper - sizeof(struct llfree_slot)) / 512);
 	} else {
-		fprintf(stderr, "usage: bench-llfree time | loop WHAT N [persistent] | rmw\n");
+		fprintf(stderr,
+			"usage: bench-llfree time | loop WHAT N [persistent] | rmw | metadata\n");
 		return 2;
 	}
 	return 0;
