@@ -291,11 +291,11 @@ plat_inline int64_t uncached_hit(const struct llfree *a, uint64_t cache, uint32_
 }
 
 static plat_noinline int uncached_get(struct llfree *a, struct llfree_request request,
-				      uint64_t *ret_frame)
+				      struct llfree_slot *slot, uint64_t *ret_frame)
 {
-	uint32_t slot = llfree_slot_index(a, request);
 	unsigned lane;
-	int64_t frame = uncached_hit(a, plat_load_relaxed(&a->slots[slot].cache), slot, &lane);
+	int64_t frame = uncached_hit(a, plat_load_relaxed(&slot->cache),
+				     (uint32_t)(slot - a->slots), &lane);
 
 	if (plat_unlikely(frame < 0))
 		return llfree_small_get(a, request, ret_frame);
@@ -303,11 +303,13 @@ static plat_noinline int uncached_get(struct llfree *a, struct llfree_request re
 	return (lane & LLFREE_LANE_ZEROED) != 0;
 }
 
-int llfree_get_frame(struct llfree *a, struct llfree_request request, uint64_t *ret_frame)
+int llfree_get_frame(struct llfree *a, struct llfree_request request, struct llfree_slot *slot,
+		     uint64_t *ret_frame)
 {
 	return plat_likely(llfree_cached(a)) ? cached_get(a, request, ret_frame)
-					     : uncached_get(a, request, ret_frame);
+					     : uncached_get(a, request, slot, ret_frame);
 }
+
 int llfree_get_slow(struct llfree *a, struct llfree_request request, uint64_t *ret_frame)
 {
 	if (plat_unlikely(!request_ok(a, request)))
@@ -315,7 +317,7 @@ int llfree_get_slow(struct llfree *a, struct llfree_request request, uint64_t *r
 	if (request.order >= LLFREE_HUGE_ORDER)
 		return llfree_huge_get(a, request, ret_frame);
 	if (request.order == 0)
-		return llfree_get_frame(a, request, ret_frame);
+		return llfree_get_frame(a, request, llfree_slot_of(a, request), ret_frame);
 	return llfree_small_get(a, request, ret_frame);
 }
 

@@ -164,7 +164,8 @@ int llfree_attach(struct llfree *a, const struct llfree_config *config,
 int llfree_close(struct llfree *a);
 
 /* The parts that are not inlined: everything; order 0, with a slot that was checked. */
-int llfree_get_frame(struct llfree *a, struct llfree_request request, uint64_t *ret_frame);
+int llfree_get_frame(struct llfree *a, struct llfree_request request, struct llfree_slot *slot,
+		     uint64_t *ret_frame);
 int llfree_put_frame(struct llfree *a, uint64_t frame, struct llfree_slot *slot, uint32_t flags);
 /* Order 9, with a slot that was checked. */
 int llfree_get_huge(struct llfree *a, struct llfree_request request, uint64_t *ret_frame);
@@ -192,7 +193,8 @@ plat_inline int llfree_get(struct llfree *a, struct llfree_request request, uint
 			  request.flags > LLFREE_ZEROED))
 		return llfree_get_slow(a, request, ret_frame);
 	if (plat_likely(request.order == 0)) {
-		uint64_t *cache = &llfree_slot_of(a, request)->cache;
+		struct llfree_slot *slot = llfree_slot_of(a, request);
+		uint64_t *cache = &slot->cache;
 		/* Acquire: what the putter of the frame wrote into it comes first. */
 		uint64_t old = plat_load(cache);
 
@@ -207,7 +209,7 @@ plat_inline int llfree_get(struct llfree *a, struct llfree_request request, uint
 				return (old & LLFREE_CACHE_ZEROED) != 0;
 			}
 		}
-		return llfree_get_frame(a, request, ret_frame);
+		return llfree_get_frame(a, request, slot, ret_frame);
 	}
 	if (plat_likely(request.order == LLFREE_HUGE_ORDER))
 		return llfree_get_huge(a, request, ret_frame);

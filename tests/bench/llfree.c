@@ -108,11 +108,11 @@ static void mode_time(void)
 			unsigned order = orders[o];
 			uint64_t n = (FRAMES / 2 >> order) / threads;
 			double v[5][ROUNDS];
-			static const char *const names[] = { "bulk.o%u.t%u.get.ns",
-							     "bulk.o%u.t%u.put.ns",
-							     "repeat.o%u.t%u.pair.ns",
-							     "random.o%u.t%u.put.ns",
-							     "random.o%u.t%u.get.ns" };
+			static const char *const names[][2] = { { "bulk", "get" },
+								{ "bulk", "put" },
+								{ "repeat", "pair" },
+								{ "random", "put" },
+								{ "random", "get" } };
 
 			for (unsigned round = 0; round < ROUNDS; round++) {
 				struct worker w[MAX_THREADS] = { 0 };
@@ -150,9 +150,8 @@ static void mode_time(void)
 				pool_done(&p);
 			}
 			for (unsigned i = 0; i < 5; i++) {
-				printf("llfree.");
-				printf(names[i], order, threads);
-				printf(" %.1f\n", median(v[i], ROUNDS));
+				printf("llfree.%s.o%u.t%u.%s.ns %.1f\n", names[i][0], order,
+				       threads, names[i][1], median(v[i], ROUNDS));
 			}
 		}
 	}
