@@ -31,8 +31,8 @@ struct client {
 	struct request request;
 	bool wants_lock, crashed, hostile;
 	uint8_t locks_read[SIM_EXTENTS],
-		locks_write[SIM_EXTENTS]; /* block masks of the host's own lock */
-	enum coh_mode holds[SIM_EXTENTS]; /* what the program believes to hold */
+		locks_write[SIM_EXTENTS];  /* block masks of the host's own lock */
+	enum coh_mode holds[SIM_EXTENTS];  /* what the program believes to hold */
 	uint64_t hold_blocks[SIM_EXTENTS]; /* of a hostile program */
 };
 
