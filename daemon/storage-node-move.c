@@ -28,7 +28,7 @@ struct move_job {
 	storage_progress_t progress; /* called by the thread that called us only */
 	void *userdata;
 
-	GMutex lock; /* of what follows */
+	pthread_mutex_t lock; /* of what follows */
 	uint64_t next, done, copied;
 	int r; /* the first error; all threads end then */
 };
@@ -54,13 +54,13 @@ static bool go_on(struct move_share *share, uint64_t done, uint64_t copied, uint
 	struct move_job *job = share->job;
 	bool stop;
 
-	g_mutex_lock(&job->lock);
+	pthread_mutex_lock(&job->lock);
 	job->done += done;
 	done = job->done;
 	job->copied += copied;
 	*ret_copied = job->copied;
 	stop = job->r < 0;
-	g_mutex_unlock(&job->lock);
+	pthread_mutex_unlock(&job->lock);
 
 	if (stop)
 		return false;
@@ -134,7 +134,7 @@ static int move_window(struct move_share *share, uint64_t offset, uint64_t lengt
 	return keep_pace(share, offset + length - at, 0);
 }
 
-static gpointer move_windows(gpointer data)
+static void *move_windows(void *data)
 {
 	struct move_share *share = data;
 	struct move_job *job = share->job;
@@ -143,14 +143,14 @@ static gpointer move_windows(gpointer data)
 	for (;;) {
 		uint64_t at, end;
 
-		g_mutex_lock(&job->lock);
+		pthread_mutex_lock(&job->lock);
 		if (r < 0 && job->r == 0)
 			job->r = r;
 		at = job->next;
 		end = node_window_end(at, job->end);
 		job->next = end;
 		r = job->r;
-		g_mutex_unlock(&job->lock);
+		pthread_mutex_unlock(&job->lock);
 		if (r < 0 || at >= job->end)
 			return NULL;
 		r = move_window(share, at, end - at);
@@ -174,7 +174,8 @@ static void add_result(struct storage_move_result *sum, const struct storage_mov
 static int move_by_threads(struct move_job *job, struct storage_move_result *result)
 {
 	struct move_share shares[THREADS] = {};
-	GThread *threads[THREADS] = {};
+	pthread_t threads[THREADS];
+	bool started[THREADS] = {};
 	unsigned int n = 1;
 	int r;
 
@@ -190,11 +191,11 @@ static int move_by_threads(struct move_job *job, struct storage_move_result *res
 			n = i; /* with those that there are */
 	}
 	for (unsigned int i = 1; i < n; i++)
-		threads[i] = g_thread_try_new("morsel-move", move_windows, &shares[i], NULL);
+		started[i] = pthread_create(&threads[i], NULL, move_windows, &shares[i]) == 0;
 	move_windows(&shares[0]);
 	for (unsigned int i = 0; i < n; i++) {
-		if (threads[i])
-			g_thread_join(threads[i]);
+		if (started[i])
+			pthread_join(threads[i], NULL);
 		add_result(result, &shares[i].mover.result);
 		mover_done(&shares[i].mover);
 	}
@@ -216,13 +217,13 @@ static int set_policy(struct storage_object *o, uint64_t offset, uint64_t length
 		return o->node->single_node ? 0 : -EOPNOTSUPP;
 	node_policy_towards(tier, allow, &o->node->caps, &policy);
 
-	g_mutex_lock(&o->lock);
+	pthread_mutex_lock(&o->lock);
 	if (!o->moved)
 		o->moved = policy_map_new();
 	r = policy_map_set(o->moved, offset, offset + length, policy.home, POLICY_RANGES_MAX);
 	if (r >= 0)
 		r = node_policy_set_file(&policy, o->node->sys, o->fd, offset, length);
-	g_mutex_unlock(&o->lock);
+	pthread_mutex_unlock(&o->lock);
 	return r;
 }
 
@@ -274,13 +275,16 @@ int node_move(struct storage_object *o, uint64_t offset, uint64_t length, struct
 		return r;
 	job.begin_ns = now_ns();
 	job.end = offset + length;
-	g_mutex_init(&job.lock);
+	pthread_mutex_init(&job.lock, NULL);
 	storage_move_result_init(&result);
 
 	/* First, so that no page that comes meanwhile goes to the old place. */
 	result.policy_error = set_policy(o, offset, length, tier);
-	r = move_by_threads(&job, &result);
-	g_mutex_clear(&job.lock);
+	if (progress && !progress(0, length, userdata))
+		r = -ECANCELED;
+	else
+		r = move_by_threads(&job, &result);
+	pthread_mutex_destroy(&job.lock);
 
 	if (r == -ECANCELED)
 		*ret_error = g_strdup_printf("moving '%s' was cancelled", o->label);

@@ -113,7 +113,7 @@ static struct storage_object *node_free(struct storage_object *o)
 	placement_unref(o->placement);
 	policy_plan_free(o->plan);
 	policy_map_free(o->moved);
-	g_mutex_clear(&o->lock);
+	pthread_mutex_destroy(&o->lock);
 	g_free(o->label);
 	g_free(o);
 	return NULL;
@@ -136,7 +136,7 @@ static int node_create(struct storage *s, const struct inventory *inv, const cha
 	o->fd = -1;
 	o->size = size;
 	o->page_size = 4096;
-	g_mutex_init(&o->lock);
+	pthread_mutex_init(&o->lock, NULL);
 	if (p) {
 		o->placement = placement_ref(p);
 		r = placement_check(p, ret_error);
