@@ -275,7 +275,7 @@ int main(int argc, char *argv[])
 	};
 	bool bench = false, direct = false;
 	unsigned int writers = WRITERS;
-	unsigned int turns = 5;
+	unsigned int turns = 2;
 	struct outcome idle, busy = {};
 	struct move_backend *b;
 	int nodes[2] = { -1, -1 }, option, fd;
