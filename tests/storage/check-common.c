@@ -91,8 +91,8 @@ uint64_t lab_bytes(struct lab *lab, struct storage_object *o, uint64_t offset, u
 
 uint64_t lab_numa_maps(pid_t pid, const void *address, int node)
 {
-	g_autofree char *path = pid ? g_strdup_printf("/proc/%d/numa_maps", (int)pid) :
-				      g_strdup("/proc/self/numa_maps");
+	g_autofree char *path = pid ? g_strdup_printf("/proc/%d/numa_maps", (int)pid)
+				    : g_strdup("/proc/self/numa_maps");
 	g_autofree char *text = NULL, *start = g_strdup_printf("%lx ", (unsigned long)address);
 	g_autofree char *field = g_strdup_printf(" N%d=", node);
 	g_auto(GStrv) lines = NULL;
@@ -100,7 +100,8 @@ uint64_t lab_numa_maps(pid_t pid, const void *address, int node)
 	g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
 	lines = g_strsplit(text, "\n", -1);
 	for (char **line = lines; *line; line++) {
-		const char *pages = strstr(*line, field), *size = strstr(*line, "kernelpagesize_kB=");
+		const char *pages = strstr(*line, field),
+			   *size = strstr(*line, "kernelpagesize_kB=");
 
 		if (!g_str_has_prefix(*line, start))
 			continue;

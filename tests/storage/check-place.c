@@ -91,7 +91,8 @@ static void test_spread(void)
 	touch_elsewhere(o);
 	g_assert_cmpint(lab.s->ops->residency(o, 0, size, true, NULL, NULL, &res, &runs), ==, 0);
 	for (unsigned int i = 0; i < 3; i++)
-		g_assert_cmpuint(g_array_index(res.by_node, uint64_t, i), ==, size / 8 * weights[i]);
+		g_assert_cmpuint(g_array_index(res.by_node, uint64_t, i), ==,
+				 size / 8 * weights[i]);
 	for (unsigned int i = 0; i < runs->len; i++) {
 		const struct storage_run *run = &g_array_index(runs, struct storage_run, i);
 
