@@ -112,6 +112,10 @@ static int move_window(struct move_share *share, uint64_t offset, uint64_t lengt
 	size_t n;
 	int r;
 
+	if (node_next_data(m->v.o, offset, offset + length) == offset + length) {
+		m->result.absent += length;
+		return keep_pace(share, length, 0);
+	}
 	r = node_view_map(&m->v, offset, length);
 	if (r < 0)
 		return r;

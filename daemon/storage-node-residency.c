@@ -8,6 +8,10 @@
 #define EXACT_MAX (UINT64_C(1) << 30)
 #define SAMPLES (EXACT_MAX / GRANULE_SIZE)
 
+/* When fewer samples than this meet data, they say too little, and all there is can be looked at: the
+ * rest is holes, which cost next to nothing. */
+#define SAMPLES_MIN 32
+
 /* What one granule holds, while it is being summed up. */
 struct granule {
 	uint64_t offset, end, present;
@@ -105,17 +109,32 @@ static int look(struct node_view *v, uint64_t offset, uint64_t length,
 	return 0;
 }
 
+static void skip_hole(uint64_t from, uint64_t to, struct storage_residency *res, GArray *runs)
+{
+	const struct granule hole = { .offset = from, .end = to, .node = RUN_ABSENT };
+
+	res->absent += to - from;
+	res->looked_at += to - from;
+	if (runs && to > from)
+		runs_add(runs, &hole);
+}
+
 static int look_at_all(struct node_view *v, uint64_t offset, uint64_t end,
 		       storage_progress_t progress, void *userdata, struct storage_residency *res,
 		       GArray *runs)
 {
-	uint64_t next;
+	uint64_t next, data;
 
 	for (uint64_t at = offset; at < end; at = next) {
 		int r;
 
 		if (progress && !progress(at - offset, end - offset, userdata))
 			return -ECANCELED;
+		data = node_next_data(v->o, at, end);
+		skip_hole(at, data, res, runs);
+		at = data;
+		if (at == end)
+			break;
 		next = node_window_end(at, end);
 		r = look(v, at, next - at, res, runs);
 		if (r < 0)
@@ -153,9 +172,18 @@ static void extrapolate(struct storage_residency *res, uint64_t present, bool pr
 	res->sampled = true;
 }
 
+static uint64_t splitmix64(uint64_t *state) /* Steele, Lea, Flood 2014 */
+{
+	uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return z ^ (z >> 31);
+}
+
 /*
  * One granule of each of SAMPLES equal parts of the range, at a place in its part that a cheap hash picks: a
- * placement with a period (stripes) cannot fall in step with it.
+ * placement with a period (stripes) cannot fall in step with it. Returns how many had data.
  */
 static int look_at_samples(struct node_view *v, uint64_t offset, uint64_t end,
 			   storage_progress_t progress, void *userdata,
@@ -165,26 +193,24 @@ static int look_at_samples(struct node_view *v, uint64_t offset, uint64_t end,
 	uint64_t allocated = 0;
 	struct stat st;
 	bool whole = offset == 0 && end == v->o->size;
+	int with_data = 0;
 
 	for (uint64_t k = 0; k < SAMPLES; k++) {
 		uint64_t first = k * granules / SAMPLES, n = (k + 1) * granules / SAMPLES - first;
-		uint64_t at, z;
+		uint64_t at, absent = res->absent;
 		int r;
-
-		/* splitmix64 (Steele, Lea, Flood 2014) */
-		z = hash += UINT64_C(0x9e3779b97f4a7c15);
-		z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-		z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-		z ^= z >> 31;
 
 		if (progress && k % 16 == 0 &&
 		    !progress(scale(k, end - offset, SAMPLES), end - offset, userdata))
 			return -ECANCELED;
-		at = offset + (first + z % n) * GRANULE_SIZE;
+		at = offset + (first + splitmix64(&hash) % n) * GRANULE_SIZE;
 		r = look(v, at, MIN(GRANULE_SIZE, end - at), res, NULL);
 		if (r < 0)
 			return r;
+		with_data += res->absent - absent < GRANULE_SIZE;
 	}
+	if (with_data < SAMPLES_MIN)
+		return with_data;
 	if (whole && fstat(v->o->fd, &st) == 0)
 		allocated = (uint64_t)st.st_blocks * 512;
 	else
@@ -192,7 +218,7 @@ static int look_at_samples(struct node_view *v, uint64_t offset, uint64_t end,
 	extrapolate(res, allocated, whole);
 	if (progress)
 		progress(end - offset, end - offset, userdata);
-	return 0;
+	return with_data;
 }
 
 int node_residency(struct storage_object *o, uint64_t offset, uint64_t length, bool exact,
@@ -220,9 +246,18 @@ int node_residency(struct storage_object *o, uint64_t offset, uint64_t length, b
 	storage_residency_init(&res);
 	res.offset = offset;
 	res.length = length;
+	r = SAMPLES_MIN;
 	if (sample) {
 		r = look_at_samples(&v, offset, offset + length, progress, userdata, &res);
-	} else {
+		sample = r < 0 || r >= SAMPLES_MIN;
+		if (!sample) {
+			storage_residency_done(&res);
+			storage_residency_init(&res);
+			res.offset = offset;
+			res.length = length;
+		}
+	}
+	if (!sample) {
 		if (ret_runs)
 			runs = storage_runs_new();
 		r = look_at_all(&v, offset, offset + length, progress, userdata, &res, runs);

@@ -65,6 +65,15 @@ void node_view_close(struct node_view *v)
 	g_free(v->status);
 }
 
+uint64_t node_next_data(const struct storage_object *o, uint64_t offset, uint64_t end)
+{
+	off_t data = lseek(o->fd, (off_t)offset, SEEK_DATA);
+
+	if (data < 0)
+		return errno == ENXIO ? end : offset;
+	return CLAMP((uint64_t)data & ~(GRANULE_SIZE - 1), offset, end);
+}
+
 int node_view_map(struct node_view *v, uint64_t offset, uint64_t length)
 {
 	uintptr_t aligned = ((uintptr_t)v->reserved + GRANULE_SIZE - 1) & ~(GRANULE_SIZE - 1);

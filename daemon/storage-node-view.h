@@ -56,6 +56,9 @@ static inline uint64_t node_view_page_offset(const struct node_view *v, size_t i
 	return v->offset + (uint64_t)((char *)v->pages[i] - v->base);
 }
 
+/* Where in [offset, end) the first granule begins that has anything in it, or end: for large holes. */
+uint64_t node_next_data(const struct storage_object *o, uint64_t offset, uint64_t end);
+
 /* The end of the window that begins at offset: windows are cut at multiples of WINDOW_SIZE. */
 static inline uint64_t node_window_end(uint64_t offset, uint64_t end)
 {

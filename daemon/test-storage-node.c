@@ -379,6 +379,33 @@ static void test_residency_sampled(struct fixture *f, gconstpointer data)
 	f->s->ops->free(o);
 }
 
+/* So little of so much that samples would miss it: all of it is looked at, and it does not take long. */
+static void test_residency_sparse(struct fixture *f, gconstpointer data)
+{
+	const uint64_t size = UINT64_C(8) << 40;
+	struct storage_residency res;
+	struct storage_object *o;
+	GArray *runs;
+	int fd;
+
+	if (!may_move(f))
+		return;
+	o = create(f, size, NULL);
+	fd = f->s->ops->open_fd(o, true);
+	g_assert_cmpint(pwrite(fd, "x", 1, (off_t)(size / 3)), ==, 1);
+	g_assert_cmpint(pwrite(fd, "x", 1, (off_t)(size - 1)), ==, 1);
+	g_assert_cmpint(f->s->ops->residency(o, 0, size, false, NULL, NULL, &res, &runs), ==, 0);
+	g_assert_false(res.sampled);
+	g_assert_cmpuint(on_nodes(&res), ==, 8192);
+	g_assert_cmpuint(res.absent, ==, size - 8192);
+	g_assert_cmpuint(res.looked_at, ==, size);
+	g_assert_cmpuint(runs->len, ==, 4);
+	storage_residency_done(&res);
+	g_array_unref(runs);
+	close(fd);
+	f->s->ops->free(o);
+}
+
 static void test_move(struct fixture *f, gconstpointer data)
 {
 	struct tier *tier = inventory_tier(f->inv, "node0");
@@ -596,6 +623,7 @@ int main(int argc, char *argv[])
 	ADD("others-cannot-reopen", test_others_cannot_reopen);
 	ADD("residency", test_residency);
 	ADD("residency-sampled", test_residency_sampled);
+	ADD("residency-sparse", test_residency_sparse);
 	ADD("move", test_move);
 	ADD("bad-move", test_bad_move);
 	ADD("cancel", test_cancel);
