@@ -526,6 +526,38 @@ static void test_populate(struct fixture *f, gconstpointer data)
 	f->s->ops->free(o);
 }
 
+/* More than there is: refused before the kernel has to find somebody to kill. */
+static void test_populate_too_much(struct fixture *f, gconstpointer data)
+{
+	struct node_storage *n = (struct node_storage *)f->s;
+	g_autofree char *dir = g_dir_make_tmp("morsel-XXXXXX", NULL), *error = NULL;
+	g_autofree char *proc = g_build_filename(dir, "proc", NULL);
+	g_autofree char *file = g_build_filename(proc, "meminfo", NULL);
+	struct storage_object *o = create(f, 64 * MIB, NULL);
+	int root = n->root_fd;
+	uint64_t bytes;
+
+	g_assert_cmpint(mkdir(proc, 0700), ==, 0);
+	g_assert_true(
+		g_file_set_contents(file, "MemFree: 1 kB\nMemAvailable: 60000 kB\n", -1, NULL));
+	n->root_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	g_assert_cmpint(f->s->ops->populate(o, 0, 64 * MIB, NULL, NULL, &error), ==, -ENOMEM);
+	g_assert_nonnull(strstr(error, "'test' beyond offset 0"));
+	g_assert_cmpint(f->s->ops->allocated(o, &bytes), ==, 0);
+	g_assert_cmpuint(bytes, ==, 0);
+	g_assert_true(g_file_set_contents(file, "MemAvailable: 70000 kB\n", -1, NULL));
+	g_assert_cmpint(f->s->ops->populate(o, 0, 4 * MIB, NULL, NULL, &error), ==, 0);
+	/* What is there already takes no more. */
+	g_assert_true(g_file_set_contents(file, "MemAvailable: 0 kB\n", -1, NULL));
+	g_assert_cmpint(f->s->ops->populate(o, 0, 4 * MIB, NULL, NULL, &error), ==, 0);
+	close(n->root_fd);
+	n->root_fd = root;
+	f->s->ops->free(o);
+	unlink(file);
+	rmdir(proc);
+	rmdir(dir);
+}
+
 static void test_many(struct fixture *f, gconstpointer data)
 {
 	struct storage_object *objects[512];
@@ -628,6 +660,7 @@ int main(int argc, char *argv[])
 	ADD("bad-move", test_bad_move);
 	ADD("cancel", test_cancel);
 	ADD("populate", test_populate);
+	ADD("populate-too-much", test_populate_too_much);
 	ADD("many", test_many);
 	ADD("crowd", test_crowd);
 	return g_test_run();
