@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "doctor.h"
+#include "storage-node-hugepage.h"
+#include "storage-node-sys.h"
 
 /* The kernels that the module is for (DESIGN). */
 #define MODULE_MAJOR 6
@@ -282,7 +284,7 @@ static void examine_huge_pages(GArray *list, const struct doctor_facts *f)
 		read_line(f, "sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages");
 	g_autofree char *free_pages =
 		read_line(f, "sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
-	g_autofree char *shmem = read_line(f, "sys/kernel/mm/transparent_hugepage/shmem_enabled");
+	const char *how;
 
 	if (g_ascii_strtoull(free_pages, NULL, 10) > 0)
 		add(list, "hugetlb", DOCTOR_OK,
@@ -291,20 +293,21 @@ static void examine_huge_pages(GArray *list, const struct doctor_facts *f)
 		add(list, "hugetlb", total[0] ? DOCTOR_DEGRADED : DOCTOR_MISSING,
 		    g_strdup(total[0] ? "no free page of 2 MiB"
 				      : "this kernel has no pages of 2 MiB"),
-		    "transparent huge pages, or 4 KiB",
+		    "transparent huge pages; where those are off too, page size 2M is refused",
 		    total[0] ? "sysctl vm.nr_hugepages=NUMBER" : "");
 
-	if (strstr(shmem, "[always]") || strstr(shmem, "[within_size]") ||
-	    strstr(shmem, "[advise]") || strstr(shmem, "[force]"))
-		add(list, "shmem-thp", DOCTOR_OK, g_strdup_printf("shmem_enabled: %s", shmem), "",
-		    "");
+	if (hugepage_transparent(f->root_fd, &how))
+		add(list, "shmem-thp", DOCTOR_OK, g_strdup_printf("memfds: %s", how), "", "");
 	else
-		add(list, "shmem-thp", shmem[0] ? DOCTOR_DEGRADED : DOCTOR_MISSING,
-		    shmem[0] ? g_strdup_printf("shmem_enabled: %s", shmem)
-			     : g_strdup("this kernel has no transparent huge pages for memfds"),
+		add(list, "shmem-thp",
+		    g_str_equal(how, "absent") ? DOCTOR_MISSING : DOCTOR_DEGRADED,
+		    g_str_equal(how, "absent")
+			    ? g_strdup("this kernel has no transparent huge pages for memfds")
+			    : g_strdup_printf("memfds: %s", how),
 		    "page size 2M needs hugetlb",
-		    shmem[0] ? "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled"
-			     : "");
+		    g_str_equal(how, "absent")
+			    ? ""
+			    : "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled");
 }
 
 /* --- This process --------------------------------------------------------------------------- */
@@ -316,6 +319,37 @@ static bool has_capability(unsigned int number)
 
 	return syscall(SYS_capget, &header, data) == 0 &&
 	       data[number / 32].effective & (1u << number % 32);
+}
+
+/* A call that a seccomp filter or the kernel forbids makes part of the node storage refuse its work. */
+static void examine_calls(GArray *list)
+{
+	struct node_caps caps;
+
+	node_caps_probe(&node_sys_real, &caps);
+	if (caps.mbind < 0)
+		add(list, "numa-policy", DOCTOR_MISSING,
+		    g_strdup_printf("mbind: %s", g_strerror(-caps.mbind)),
+		    "prefer, allow and spread are refused, unless there is only one node",
+		    "a seccomp filter of the service or the container that lets mbind through");
+	else if (!caps.preferred_many || !caps.home_node)
+		add(list, "numa-policy", DOCTOR_DEGRADED,
+		    g_strdup("this kernel takes one preferred node only"),
+		    "of several tiers in prefer the first one counts", "Linux 5.17 or newer");
+	else
+		add(list, "numa-policy", DOCTOR_OK, g_strdup("mbind, with a home node"), "", "");
+
+	if (caps.move_pages < 0)
+		add(list, "move-pages", DOCTOR_MISSING,
+		    g_strdup_printf("move_pages: %s", g_strerror(-caps.move_pages)),
+		    "nothing moves, and nobody knows where pages are",
+		    "a seccomp filter of the service or the container that lets move_pages through");
+	else
+		add(list, "move-pages", DOCTOR_OK,
+		    g_strdup(caps.numa_maps
+				     ? "move_pages, and counting by numa_maps"
+				     : "move_pages; without numa_maps each page is asked for"),
+		    "", "");
 }
 
 static void examine_process(GArray *list, struct doctor_facts *f)
@@ -368,6 +402,7 @@ GArray *doctor_examine(struct doctor_facts *facts)
 	examine_module(list, facts);
 	examine_polkit(list, facts);
 	examine_huge_pages(list, facts);
+	examine_calls(list);
 	examine_process(list, facts);
 	return list;
 }
