@@ -164,6 +164,10 @@ static void test_quotas(void)
 	g_assert_cmpint(try_add(&w, "a", 1, 0600, 2 * 4096, &limits, &text), ==, 0);
 	g_assert_cmpint(try_add(&w, "b", 1, 0600, 2 * 4096, &limits, &text), ==, -EDQUOT);
 	g_clear_pointer(&text, g_free);
+	/* The sum would overflow, to nothing. */
+	g_assert_cmpint(try_add(&w, "b", 1, 0600, (uint64_t)-2 * 4096, &limits, &text), ==,
+			-EDQUOT);
+	g_clear_pointer(&text, g_free);
 	g_assert_cmpint(try_add(&w, "b", 1, 0600, 4096, &limits, &text), ==, 0);
 	registry_remove(w.registry, find(&w, 1, "a", SCOPE_OWN));
 	g_assert_cmpint(try_add(&w, "c", 1, 0600, 4096, &limits, &text), ==, 0);

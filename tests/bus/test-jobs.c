@@ -255,8 +255,6 @@ static void test_cancel(void)
 /* A user may have 64 jobs queued or running; and the last 256 that ended are remembered. */
 static void test_bounds(void)
 {
-	g_autoptr(GHashTable) jobs = NULL;
-
 	h = harness_new(&(struct harness_options){ .config = "[daemon]\nJobThreads=1\n" });
 	{
 		autobus *bus = harness_connect(h);

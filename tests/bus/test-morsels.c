@@ -245,7 +245,7 @@ static void test_explain(void)
 	h = harness_new(&(struct harness_options){ .config = "[default]\nPrefer=dram0\n" });
 	{
 		autobus *bus = harness_connect(h);
-		automessage *opened = NULL, *reply = NULL, *residency = NULL, *moved = NULL;
+		automessage *reply = NULL, *residency = NULL, *moved = NULL;
 		g_autoptr(GPtrArray) ranges = NULL, later = NULL;
 		g_autoptr(GHashTable) where = NULL;
 		const char *job;
