@@ -21,7 +21,7 @@ const char *cxl_mode_to_string(enum cxl_mode m)
 
 static void memdev_free(void *data)
 {
-	struct cxl_memdev *m = data;
+	struct cxl_memdev_fact *m = data;
 
 	g_free(m->name);
 	g_free(m->pci);
@@ -31,7 +31,7 @@ static void memdev_free(void *data)
 
 static void region_free(void *data)
 {
-	struct cxl_region *r = data;
+	struct cxl_region_fact *r = data;
 
 	g_free(r->name);
 	g_ptr_array_unref(r->memdevs);
@@ -41,7 +41,7 @@ static void region_free(void *data)
 
 static void window_free(void *data)
 {
-	struct cxl_window *w = data;
+	struct cxl_window_fact *w = data;
 
 	g_free(w->name);
 	g_free(w);
@@ -81,7 +81,7 @@ static bool devtype_is(int root_fd, const char *device, const char *devtype)
 
 static void read_memdev(int root_fd, struct cxl_facts *f, const char *name)
 {
-	struct cxl_memdev *m = g_new0(struct cxl_memdev, 1);
+	struct cxl_memdev_fact *m = g_new0(struct cxl_memdev_fact, 1);
 	g_autofree char *path = g_strdup_printf(CXL_DIR "/%s", name);
 	g_autofree char *real = NULL;
 
@@ -106,10 +106,10 @@ static void read_memdev(int root_fd, struct cxl_facts *f, const char *name)
 	g_ptr_array_add(f->memdevs, m);
 }
 
-static struct cxl_memdev *find_memdev(struct cxl_facts *f, const char *name)
+static struct cxl_memdev_fact *find_memdev(struct cxl_facts *f, const char *name)
 {
 	for (unsigned int i = 0; i < f->memdevs->len; i++) {
-		struct cxl_memdev *m = f->memdevs->pdata[i];
+		struct cxl_memdev_fact *m = f->memdevs->pdata[i];
 
 		if (strcmp(m->name, name) == 0)
 			return m;
@@ -118,7 +118,8 @@ static struct cxl_memdev *find_memdev(struct cxl_facts *f, const char *name)
 }
 
 /* The device of "endpoint2", or of the endpoint that "decoder2.0" belongs to. */
-static struct cxl_memdev *memdev_of_endpoint(int root_fd, struct cxl_facts *f, const char *endpoint)
+static struct cxl_memdev_fact *memdev_of_endpoint(int root_fd, struct cxl_facts *f,
+						  const char *endpoint)
 {
 	g_autofree char *memdev = NULL;
 
@@ -139,7 +140,7 @@ static char *endpoint_of_decoder(int root_fd, const char *decoder)
 	return g_str_has_prefix(base, "endpoint") ? g_steal_pointer(&base) : NULL;
 }
 
-static void read_cdat(int root_fd, const char *endpoint, struct cxl_memdev *m)
+static void read_cdat(int root_fd, const char *endpoint, struct cxl_memdev_fact *m)
 {
 	g_autofree char *path = g_strdup_printf(CXL_DIR "/%s/CDAT", endpoint);
 	g_autoptr(GArray) ranges = NULL;
@@ -206,7 +207,7 @@ static int host_bridge_of(int root_fd, const char *endpoint)
 
 static void read_endpoint(int root_fd, struct cxl_facts *f, const char *endpoint)
 {
-	struct cxl_memdev *m = memdev_of_endpoint(root_fd, f, endpoint);
+	struct cxl_memdev_fact *m = memdev_of_endpoint(root_fd, f, endpoint);
 
 	if (m == NULL)
 		return;
@@ -229,7 +230,7 @@ static void read_endpoint_decoder(int root_fd, struct cxl_facts *f, const char *
 {
 	g_autofree char *endpoint = endpoint_of_decoder(root_fd, decoder);
 	g_autofree char *text = NULL;
-	struct cxl_memdev *m;
+	struct cxl_memdev_fact *m;
 	enum cxl_mode mode;
 	uint64_t used;
 
@@ -251,7 +252,7 @@ static void read_endpoint_decoder(int root_fd, struct cxl_facts *f, const char *
 
 static void read_window(int root_fd, struct cxl_facts *f, const char *decoder)
 {
-	struct cxl_window *w = g_new0(struct cxl_window, 1);
+	struct cxl_window_fact *w = g_new0(struct cxl_window_fact, 1);
 
 	w->name = g_strdup(decoder);
 	w->start = number(root_fd, f->warnings, decoder, "start");
@@ -261,12 +262,12 @@ static void read_window(int root_fd, struct cxl_facts *f, const char *decoder)
 	g_ptr_array_add(f->windows, w);
 }
 
-static void read_targets(int root_fd, struct cxl_facts *f, struct cxl_region *r)
+static void read_targets(int root_fd, struct cxl_facts *f, struct cxl_region_fact *r)
 {
 	r->complete = r->ways > 0;
 	for (unsigned int i = 0; i < r->ways; i++) {
 		g_autofree char *decoder = NULL, *endpoint = NULL;
-		struct cxl_memdev *m = NULL;
+		struct cxl_memdev_fact *m = NULL;
 
 		if (kernfile_read_textf(root_fd, &decoder, CXL_DIR "/%s/target%u", r->name, i) ==
 			    0 &&
@@ -281,7 +282,7 @@ static void read_targets(int root_fd, struct cxl_facts *f, struct cxl_region *r)
 	}
 }
 
-static void read_region_perf(int root_fd, struct cxl_region *r)
+static void read_region_perf(int root_fd, struct cxl_region_fact *r)
 {
 	for (int class = 0; class < 2; class ++) {
 		static const struct {
@@ -309,7 +310,7 @@ static void read_region_perf(int root_fd, struct cxl_region *r)
 
 static void read_region(int root_fd, struct cxl_facts *f, const char *name)
 {
-	struct cxl_region *r = g_new0(struct cxl_region, 1);
+	struct cxl_region_fact *r = g_new0(struct cxl_region_fact, 1);
 	g_autofree char *mode = NULL;
 	uint64_t ways;
 
@@ -345,8 +346,8 @@ static void read_region(int root_fd, struct cxl_facts *f, const char *name)
 
 static int compare_memdevs(gconstpointer a, gconstpointer b)
 {
-	const struct cxl_memdev *x = *(struct cxl_memdev *const *)a;
-	const struct cxl_memdev *y = *(struct cxl_memdev *const *)b;
+	const struct cxl_memdev_fact *x = *(struct cxl_memdev_fact *const *)a;
+	const struct cxl_memdev_fact *y = *(struct cxl_memdev_fact *const *)b;
 
 	if (x->serial != y->serial)
 		return x->serial < y->serial ? -1 : 1;
@@ -357,8 +358,8 @@ static int compare_memdevs(gconstpointer a, gconstpointer b)
 
 static int compare_regions(gconstpointer a, gconstpointer b)
 {
-	const struct cxl_region *x = *(struct cxl_region *const *)a;
-	const struct cxl_region *y = *(struct cxl_region *const *)b;
+	const struct cxl_region_fact *x = *(struct cxl_region_fact *const *)a;
+	const struct cxl_region_fact *y = *(struct cxl_region_fact *const *)b;
 
 	if (x->start != y->start)
 		return x->start < y->start ? -1 : 1;

@@ -9,9 +9,8 @@
 
 /*
  * CXL memory devices, regions and fixed windows as the kernel's CXL bus has them, read from
- * /sys/bus/cxl/devices (Documentation/ABI/testing/sysfs-bus-cxl). This is the only reader of what
- * names and kinds are made of: it works the same on a fixture. inventory-libcxl adds what needs the
- * device's mailbox.
+ * /sys/bus/cxl/devices (Documentation/ABI/testing/sysfs-bus-cxl). It works the same on a
+ * fixture; the lab's check 30-tiers holds it against libcxl.
  */
 
 /* The two partitions of a device. */
@@ -22,7 +21,7 @@ enum cxl_mode {
 };
 const char *cxl_mode_to_string(enum cxl_mode m); /* "ram", "pmem" */
 
-struct cxl_memdev {
+struct cxl_memdev_fact {
 	char *name;	   /* "mem0": races from boot to boot */
 	uint64_t serial;   /* 0: has none */
 	char *pci;	   /* "0000:0d:00.0", or "" */
@@ -37,21 +36,22 @@ struct cxl_memdev {
 	GPtrArray *warnings; /* of char * */
 };
 
-struct cxl_region {
+struct cxl_region_fact {
 	char *name;	      /* "region0" */
 	uint64_t start, size; /* physical address, 0 and 0: not set */
 	unsigned int ways, granularity;
 	bool committed;
 	enum cxl_mode mode;
-	GPtrArray *memdevs; /* of struct cxl_memdev *, borrowed, in interleave order; each once */
-	bool complete;	    /* every target was found among the devices */
+	GPtrArray *
+		memdevs; /* of struct cxl_memdev_fact *, borrowed, in interleave order; each once */
+	bool complete;	 /* every target was found among the devices */
 	/* Of access0 and access1: combined from the CPU by the kernel. */
 	struct perf_numbers access[2];
 	GPtrArray *warnings; /* of char * */
 };
 
 /* A root decoder: one of the firmware's CXL windows. */
-struct cxl_window {
+struct cxl_window_fact {
 	char *name; /* "decoder0.0" */
 	uint64_t start, size;
 	bool ram, pmem;
@@ -59,9 +59,9 @@ struct cxl_window {
 
 struct cxl_facts {
 	bool present;	     /* the kernel has a CXL bus */
-	GPtrArray *memdevs;  /* of struct cxl_memdev *, by serial, then name */
-	GPtrArray *regions;  /* of struct cxl_region *, by address */
-	GPtrArray *windows;  /* of struct cxl_window * */
+	GPtrArray *memdevs;  /* of struct cxl_memdev_fact *, by serial, then name */
+	GPtrArray *regions;  /* of struct cxl_region_fact *, by address */
+	GPtrArray *windows;  /* of struct cxl_window_fact * */
 	GPtrArray *warnings; /* of char *: what belongs to no device */
 };
 

@@ -8,10 +8,10 @@
 /* Memory that is known and is no node's: CXL devices without a region, device-dax, NVDIMMs. Each says
  * what is the next step. */
 
-const struct cxl_region *merge_find_cxl_region(const struct facts *f, const char *name)
+const struct cxl_region_fact *merge_find_cxl_region(const struct facts *f, const char *name)
 {
 	for (unsigned int i = 0; name != NULL && i < f->cxl->regions->len; i++) {
-		const struct cxl_region *r = f->cxl->regions->pdata[i];
+		const struct cxl_region_fact *r = f->cxl->regions->pdata[i];
 
 		if (strcmp(r->name, name) == 0)
 			return r;
@@ -30,7 +30,7 @@ const struct nd_region *merge_find_nd_region(const struct facts *f, const char *
 	return NULL;
 }
 
-static char *memdev_label(const struct cxl_memdev *m)
+static char *memdev_label(const struct cxl_memdev_fact *m)
 {
 	return m->serial != 0 ? g_strdup_printf("memdev %s, serial 0x%" G_GINT64_MODIFIER "x",
 						m->name, m->serial)
@@ -38,7 +38,7 @@ static char *memdev_label(const struct cxl_memdev *m)
 }
 
 /* Serial numbers stay when mem0 and mem1 race; a device without one is known by its slot. */
-static char *memdev_key(const struct cxl_memdev *m, enum cxl_mode mode)
+static char *memdev_key(const struct cxl_memdev_fact *m, enum cxl_mode mode)
 {
 	return m->serial != 0 ? g_strdup_printf("cxl:%" G_GINT64_MODIFIER "x:%s", m->serial,
 						cxl_mode_to_string(mode))
@@ -47,11 +47,11 @@ static char *memdev_key(const struct cxl_memdev *m, enum cxl_mode mode)
 }
 
 /* The first region on a partition goes on under the bare device's identity. */
-static const struct cxl_region *first_region_of(const struct facts *f, const struct cxl_memdev *m,
-						enum cxl_mode mode)
+static const struct cxl_region_fact *
+first_region_of(const struct facts *f, const struct cxl_memdev_fact *m, enum cxl_mode mode)
 {
 	for (unsigned int i = 0; i < f->cxl->regions->len; i++) {
-		const struct cxl_region *r = f->cxl->regions->pdata[i];
+		const struct cxl_region_fact *r = f->cxl->regions->pdata[i];
 
 		if (r->mode == mode && g_ptr_array_find(r->memdevs, m, NULL))
 			return r;
@@ -59,10 +59,10 @@ static const struct cxl_region *first_region_of(const struct facts *f, const str
 	return NULL;
 }
 
-void merge_region_keys(const struct facts *f, const struct cxl_region *r, struct draft *d)
+void merge_region_keys(const struct facts *f, const struct cxl_region_fact *r, struct draft *d)
 {
 	for (unsigned int i = 0; i < r->memdevs->len; i++) {
-		const struct cxl_memdev *m = r->memdevs->pdata[i];
+		const struct cxl_memdev_fact *m = r->memdevs->pdata[i];
 		g_autofree char *key = memdev_key(m, r->mode);
 
 		if (first_region_of(f, m, r->mode) == r)
@@ -72,7 +72,7 @@ void merge_region_keys(const struct facts *f, const struct cxl_region *r, struct
 		draft_add_key(d, "region:%" G_GINT64_MODIFIER "x", r->start);
 }
 
-char *merge_region_detail(const struct cxl_region *r)
+char *merge_region_detail(const struct cxl_region_fact *r)
 {
 	GString *s = g_string_new(r->name);
 
@@ -103,10 +103,10 @@ void merge_nd_dax_keys(const struct nd_region *r, const struct dax_device *dax, 
 	}
 }
 
-const struct cxl_region *merge_cxl_of_nd(const struct facts *f, const struct nd_region *r)
+const struct cxl_region_fact *merge_cxl_of_nd(const struct facts *f, const struct nd_region *r)
 {
 	for (unsigned int i = 0; strcmp(r->provider, "CXL") == 0 && i < f->cxl->regions->len; i++) {
-		const struct cxl_region *c = f->cxl->regions->pdata[i];
+		const struct cxl_region_fact *c = f->cxl->regions->pdata[i];
 
 		if (r->start >= c->start && r->start - c->start < c->size)
 			return c;
@@ -116,7 +116,7 @@ const struct cxl_region *merge_cxl_of_nd(const struct facts *f, const struct nd_
 
 void merge_judge_nd(const struct facts *f, const struct nd_region *r, struct draft *d)
 {
-	const struct cxl_region *cxl = merge_cxl_of_nd(f, r);
+	const struct cxl_region_fact *cxl = merge_cxl_of_nd(f, r);
 
 	if (cxl != NULL) {
 		g_autofree char *detail = merge_region_detail(cxl);
@@ -157,7 +157,7 @@ static struct draft *offline_draft(enum tier_backing backing, const char *device
 
 static void judge_dax(const struct facts *f, const struct dax_device *dax, struct draft *d)
 {
-	const struct cxl_region *region = merge_find_cxl_region(f, dax->cxl_region);
+	const struct cxl_region_fact *region = merge_find_cxl_region(f, dax->cxl_region);
 	const struct nd_region *nd = merge_find_nd_region(f, dax->nd_region);
 	g_autofree char *detail = NULL;
 
@@ -223,7 +223,7 @@ static void add_dax(const struct facts *f, const struct dax_device *dax, GPtrArr
 }
 
 /* Is the region's memory in a tier already: as dax device, as node, or as nd region? */
-static bool region_is_covered(const struct facts *f, const struct cxl_region *r)
+static bool region_is_covered(const struct facts *f, const struct cxl_region_fact *r)
 {
 	for (unsigned int i = 0; i < f->dax->devices->len; i++) {
 		const struct dax_device *dax = f->dax->devices->pdata[i];
@@ -248,7 +248,7 @@ static bool region_is_covered(const struct facts *f, const struct cxl_region *r)
 	return false;
 }
 
-static void add_region(const struct facts *f, const struct cxl_region *r, GPtrArray *drafts)
+static void add_region(const struct facts *f, const struct cxl_region_fact *r, GPtrArray *drafts)
 {
 	g_autofree char *detail = merge_region_detail(r);
 	struct draft *d;
@@ -280,10 +280,10 @@ static void add_region(const struct facts *f, const struct cxl_region *r, GPtrAr
 	g_ptr_array_add(drafts, d);
 }
 
-static const struct cxl_window *window_for(const struct facts *f, enum cxl_mode mode)
+static const struct cxl_window_fact *window_for(const struct facts *f, enum cxl_mode mode)
 {
 	for (unsigned int i = 0; i < f->cxl->windows->len; i++) {
-		const struct cxl_window *w = f->cxl->windows->pdata[i];
+		const struct cxl_window_fact *w = f->cxl->windows->pdata[i];
 
 		if (mode == CXL_RAM ? w->ram : w->pmem)
 			return w;
@@ -291,11 +291,11 @@ static const struct cxl_window *window_for(const struct facts *f, enum cxl_mode 
 	return NULL;
 }
 
-static void add_memdev(const struct facts *f, const struct cxl_memdev *m, enum cxl_mode mode,
+static void add_memdev(const struct facts *f, const struct cxl_memdev_fact *m, enum cxl_mode mode,
 		       GPtrArray *drafts)
 {
 	uint64_t unused = m->part[mode].size - m->part[mode].used;
-	const struct cxl_window *w = window_for(f, mode);
+	const struct cxl_window_fact *w = window_for(f, mode);
 	g_autofree char *label = memdev_label(m), *key = memdev_key(m, mode);
 	struct draft *d;
 

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "inventory-libdaxctl.h"
 #include "numlist.h"
 #include "warnings.h"
 
@@ -36,7 +37,7 @@ static bool nodes_agree(const struct facts *f)
 	return true;
 }
 
-struct facts *facts_read(int root_fd)
+struct facts *facts_read(int root_fd, bool real_root)
 {
 	struct facts *f = g_new0(struct facts, 1);
 
@@ -53,6 +54,8 @@ struct facts *facts_read(int root_fd)
 	f->dax = dax_facts_read(root_fd);
 	f->nd = nd_facts_read(root_fd);
 	f->gpus = gpu_devices_read(root_fd);
+	if (real_root)
+		libdaxctl_check(f->dax);
 
 	f->warnings = g_ptr_array_new_with_free_func(g_free);
 	warnings_add_all(f->warnings, f->nodes->warnings);
@@ -152,14 +155,14 @@ void facts_perf_cxl(const struct facts *f, int initiator, const GPtrArray *memde
 
 	/* Devices below one host bridge share what it can carry. */
 	for (unsigned int i = 0; i < memdevs->len; i++) {
-		const struct cxl_memdev *m = memdevs->pdata[i];
+		const struct cxl_memdev_fact *m = memdevs->pdata[i];
 		void *key = GINT_TO_POINTER(m->host_bridge);
 		unsigned int n = GPOINTER_TO_UINT(g_hash_table_lookup(shares, key));
 
 		g_hash_table_insert(shares, key, GUINT_TO_POINTER(n + 1));
 	}
 	for (unsigned int i = 0; i < memdevs->len; i++) {
-		const struct cxl_memdev *m = memdevs->pdata[i];
+		const struct cxl_memdev_fact *m = memdevs->pdata[i];
 		const struct perf_numbers *device = &m->part[mode].cdat;
 		unsigned int sharers = GPOINTER_TO_UINT(
 			g_hash_table_lookup(shares, GINT_TO_POINTER(m->host_bridge)));

@@ -20,7 +20,8 @@ struct facts {
 	GPtrArray *warnings; /* of char *: all that belong to no node */
 };
 
-struct facts *facts_read(int root_fd);
+/* real_root: the machine's own "/", on which libdaxctl is asked, too. */
+struct facts *facts_read(int root_fd, bool real_root);
 struct facts *facts_free(struct facts *f); /* takes NULL, returns NULL */
 
 /*

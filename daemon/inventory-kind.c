@@ -70,7 +70,7 @@ static GPtrArray *regions_of(const struct facts *f, const struct node_fact *n)
 	GPtrArray *regions = g_ptr_array_new();
 
 	for (unsigned int i = 0; i < f->cxl->regions->len; i++) {
-		struct cxl_region *r = f->cxl->regions->pdata[i];
+		struct cxl_region_fact *r = f->cxl->regions->pdata[i];
 		bool is_behind = false, has_dax = false;
 
 		if (!r->committed)
@@ -120,7 +120,7 @@ static bool judge_regions(const struct facts *f, const struct node_fact *n, stru
 	if (regions->len == 0)
 		return false;
 	for (unsigned int i = 0; i < regions->len; i++) {
-		const struct cxl_region *r = regions->pdata[i];
+		const struct cxl_region_fact *r = regions->pdata[i];
 		g_autofree char *one = merge_region_detail(r);
 
 		g_string_append_printf(detail, "%s%s", i > 0 ? ", " : "", one);
@@ -128,7 +128,7 @@ static bool judge_regions(const struct facts *f, const struct node_fact *n, stru
 		draft_add_device(d, r->name);
 		warnings_add_all(d->tier->warnings, r->warnings);
 		for (unsigned int j = 0; j < r->memdevs->len; j++) {
-			const struct cxl_memdev *m = r->memdevs->pdata[j];
+			const struct cxl_memdev_fact *m = r->memdevs->pdata[j];
 
 			warnings_add_all(d->tier->warnings, m->warnings);
 		}
@@ -177,7 +177,7 @@ static bool judge_windows(const struct facts *f, const struct node_fact *n, stru
 	const char *name = "CEDT";
 
 	for (unsigned int i = 0; i < f->cxl->windows->len && end == 0; i++) {
-		const struct cxl_window *w = f->cxl->windows->pdata[i];
+		const struct cxl_window_fact *w = f->cxl->windows->pdata[i];
 
 		if (w->size > 0 && overlaps(n->ranges, w->start, w->start + w->size)) {
 			start = w->start;

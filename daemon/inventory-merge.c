@@ -49,7 +49,7 @@ static bool is_nearest(const struct facts *f, int initiator, int node)
 	return own != 0;
 }
 
-void merge_fill_perf(const struct facts *f, const struct cxl_region *region, struct draft *d)
+void merge_fill_perf(const struct facts *f, const struct cxl_region_fact *region, struct draft *d)
 {
 	const struct tier *t = d->tier;
 	int node = t->nodes->len > 0 ? g_array_index(t->nodes, int, 0) : t->target_node;
@@ -84,8 +84,8 @@ void merge_fill_perf(const struct facts *f, const struct cxl_region *region, str
 	}
 }
 
-void merge_fill_perf_memdev(const struct facts *f, const struct cxl_memdev *m, enum cxl_mode mode,
-			    struct draft *d)
+void merge_fill_perf_memdev(const struct facts *f, const struct cxl_memdev_fact *m,
+			    enum cxl_mode mode, struct draft *d)
 {
 	g_autoptr(GPtrArray) memdevs = g_ptr_array_new();
 
@@ -170,9 +170,11 @@ static void keep_list(const struct facts *f, const GPtrArray *drafts, const GPtr
 static void keep_unattached(const struct facts *f, const GPtrArray *drafts)
 {
 	for (unsigned int i = 0; i < f->cxl->memdevs->len; i++)
-		keep_list(f, drafts, ((struct cxl_memdev *)f->cxl->memdevs->pdata[i])->warnings);
+		keep_list(f, drafts,
+			  ((struct cxl_memdev_fact *)f->cxl->memdevs->pdata[i])->warnings);
 	for (unsigned int i = 0; i < f->cxl->regions->len; i++)
-		keep_list(f, drafts, ((struct cxl_region *)f->cxl->regions->pdata[i])->warnings);
+		keep_list(f, drafts,
+			  ((struct cxl_region_fact *)f->cxl->regions->pdata[i])->warnings);
 	for (unsigned int i = 0; i < f->dax->devices->len; i++)
 		keep_list(f, drafts, ((struct dax_device *)f->dax->devices->pdata[i])->warnings);
 	for (unsigned int i = 0; i < f->nd->regions->len; i++)

@@ -144,7 +144,7 @@ int inventory_refresh(struct inventory *inv, const struct config *config,
 	struct facts *facts;
 	bool changed;
 
-	facts = facts_read(inv->root_fd);
+	facts = facts_read(inv->root_fd, inv->real_root);
 	drafts = merge_facts(facts);
 	override_before_names(drafts, config, facts->initiators);
 	tier_names_assign(inv->names, drafts);

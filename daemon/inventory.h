@@ -5,12 +5,12 @@
 #include "tier.h"
 
 /*
- * The machine's memory tiers, from sysfs (nodes, HMAT, memory tiers, dax, nd), the firmware's
- * tables, libcxl, libdaxctl and libndctl, with the operator's overrides on top.
+ * The machine's memory tiers, from sysfs (nodes, HMAT, memory tiers, cxl, dax, nd, pci) and the
+ * firmware's tables, with the operator's overrides on top.
  *
- * Every kernel path is opened relative to root_fd, so that a fixture directory stands in for "/".
- * libcxl and libdaxctl know only the real /sys: with another root the same facts are read from the
- * fixture's files.
+ * Every kernel path is opened relative to root_fd, so that a fixture directory stands in for "/", and one
+ * reader serves both. libdaxctl, which knows only the real /sys, is asked there for a second opinion
+ * (inventory-libdaxctl.h, which also says why libcxl is not).
  *
  * Not thread-safe: belongs to the event loop's thread. The tiers it hands out may be referenced
  * and read anywhere.
