@@ -26,8 +26,8 @@ static void at_exit(uint64_t id, void *data)
 	fclose(f);
 }
 
-__attribute__((visibility("default"))) int qemu_plugin_install(uint64_t id, const void *info, int argc,
-							       char **argv)
+__attribute__((visibility("default"))) int qemu_plugin_install(uint64_t id, const void *info,
+							       int argc, char **argv)
 {
 	for (int i = 0; i < argc; i++) {
 		if (!strncmp(argv[i], "out=", 4))
