@@ -362,7 +362,6 @@ static void test_forbidden(struct fixture *f, gconstpointer data)
 static void test_too_many_ranges(struct fixture *f, gconstpointer data)
 {
 	struct storage_move_result res;
-	g_autofree char *error = NULL;
 
 	create_written(f, MIB);
 	f->o->moved = policy_map_new();
