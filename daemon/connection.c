@@ -13,7 +13,9 @@
 /* A peer that has not finished its greeting by then is closed; a real one needs a millisecond. */
 #define AUTH_USEC (10 * UINT64_C(1000000))
 
+/* Apart, so that a flood of one kind does not hide the other. */
 static struct log_rate drop_rate = { .interval_usec = 10000000, .burst = 5 };
+static struct log_rate greet_rate = { .interval_usec = 10000000, .burst = 5 };
 
 static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
@@ -27,7 +29,7 @@ static int on_auth_timeout(sd_event_source *s, uint64_t usec, void *userdata)
 
 	if (sd_bus_is_ready(c->bus) > 0)
 		return 0;
-	if (log_rate_pass(&drop_rate, LOG_CONNECTION_DROPPED))
+	if (log_rate_pass(&greet_rate, LOG_CONNECTION_DROPPED))
 		log_line(LOG_NOTICE, LOG_CONNECTION_DROPPED, NULL,
 			 "connection of uid %u (pid %d) did not greet within %" PRIu64 " s, closed",
 			 c->caller->uid, c->caller->pid, AUTH_USEC / 1000000);
