@@ -43,7 +43,7 @@ struct verb {
 /* Every verb, in the order of the help; ended by one without a name. */
 extern const struct verb *const verbs[];
 extern const struct verb verb_tiers, verb_tier_show, verb_list, verb_create, verb_show, verb_move,
-	verb_destroy, verb_explain, verb_jobs, verb_stats, verb_doctor;
+	verb_destroy, verb_explain, verb_jobs, verb_quota, verb_stats, verb_doctor;
 
 /* Print "morselctl: …" to stderr, control characters escaped, and return status. */
 int cli_fail(int status, const char *format, ...) G_GNUC_PRINTF(2, 3);

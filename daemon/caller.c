@@ -1,12 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "caller.h"
+
+#ifndef SO_PEERPIDFD /* Linux 6.5 */
+#define SO_PEERPIDFD 77
+#endif
+
+/* UINT32_MAX: all ids are mapped. */
+static uid_t overflow_uid = UINT32_MAX;
+static gid_t overflow_gid = UINT32_MAX;
 
 struct caller *caller_new(uid_t uid, gid_t gid, pid_t pid)
 {
@@ -17,6 +28,7 @@ struct caller *caller_new(uid_t uid, gid_t gid, pid_t pid)
 	c->gid = gid;
 	c->pid = pid;
 	c->groups = g_array_new(FALSE, FALSE, sizeof(gid_t));
+	c->cgroup = g_ref_string_new_intern("");
 	return c;
 }
 
@@ -30,49 +42,22 @@ struct caller *caller_unref(struct caller *c)
 {
 	if (c && g_ref_count_dec(&c->refs)) {
 		g_array_unref(c->groups);
-		g_clear_pointer(&c->account, g_ref_string_release);
+		quota_account_unref(c->account);
+		g_ref_string_release(c->cgroup);
 		g_free(c);
 	}
 	return NULL;
 }
 
-int caller_from_socket(int fd, struct caller **ret_caller)
-{
-	g_autoptr(Caller) c = NULL;
-	struct ucred cred;
-	socklen_t length = sizeof(cred);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length) < 0)
-		return -errno;
-	c = caller_new(cred.uid, cred.gid, cred.pid);
-
-	/* The kernel says with ERANGE how many bytes there are; they cannot change after connect(). */
-	length = 0;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &length) < 0) {
-		if (errno != ERANGE)
-			return -errno;
-		g_array_set_size(c->groups, length / sizeof(gid_t));
-		if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, c->groups->data, &length) < 0)
-			return -errno;
-	}
-
-	*ret_caller = g_steal_pointer(&c);
-	return 0;
-}
-
 /* Files of proc/PID are short; size - 1 bytes at most. */
-static int read_proc(int root_fd, pid_t pid, const char *file, char *buffer, size_t size)
+static int read_file(int root_fd, const char *path, char *buffer, size_t size)
 {
-	char path[64];
 	ssize_t n;
 	int fd, e;
 
-	if (pid <= 0)
-		return -ESRCH;
-	snprintf(path, sizeof(path), "proc/%d/%s", pid, file);
 	fd = openat(root_fd, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return errno == ENOENT ? -ESRCH : -errno;
+		return -errno;
 	n = read(fd, buffer, size - 1);
 	e = errno;
 	close(fd);
@@ -80,6 +65,52 @@ static int read_proc(int root_fd, pid_t pid, const char *file, char *buffer, siz
 		return -e;
 	buffer[n] = '\0';
 	return 0;
+}
+
+static int read_proc(int root_fd, pid_t pid, const char *file, char *buffer, size_t size)
+{
+	char path[64];
+	int r;
+
+	if (pid <= 0)
+		return -ESRCH;
+	snprintf(path, sizeof(path), "proc/%d/%s", pid, file);
+	r = read_file(root_fd, path, buffer, size);
+	return r == -ENOENT ? -ESRCH : r;
+}
+
+/* Does the one line of the map say that every number is itself or another, and none is left out? */
+static bool maps_all(int root_fd, const char *path)
+{
+	unsigned int inside, outside, n;
+	char text[4096];
+
+	/* Without user namespaces there is no map. */
+	if (read_file(root_fd, path, text, sizeof(text)) < 0)
+		return true;
+	return sscanf(text, "%u %u %u", &inside, &outside, &n) == 3 && inside == 0 &&
+	       n == UINT32_MAX;
+}
+
+static uint32_t overflow(int root_fd, const char *path)
+{
+	char text[32];
+
+	/* The kernel's default where it does not say. */
+	return read_file(root_fd, path, text, sizeof(text)) < 0 ? 65534 : strtoul(text, NULL, 10);
+}
+
+void caller_init(int root_fd)
+{
+	if (!maps_all(root_fd, "proc/self/uid_map"))
+		overflow_uid = overflow(root_fd, "proc/sys/kernel/overflowuid");
+	if (!maps_all(root_fd, "proc/self/gid_map"))
+		overflow_gid = overflow(root_fd, "proc/sys/kernel/overflowgid");
+}
+
+bool caller_uid_is_anybody(uid_t uid)
+{
+	return uid == overflow_uid || uid == UINT32_MAX;
 }
 
 int caller_read_groups(int root_fd, struct caller *c)
@@ -116,6 +147,8 @@ int caller_read_groups(int root_fd, struct caller *c)
 
 bool caller_in_group(const struct caller *c, gid_t gid)
 {
+	if (gid == overflow_gid)
+		return false;
 	if (c->gid == gid)
 		return true;
 	for (unsigned int i = 0; i < c->groups->len; i++)
@@ -129,26 +162,92 @@ bool caller_is_admin(const struct caller *c)
 	return c->uid == 0 || c->uid == geteuid();
 }
 
-GRefString *caller_account(struct caller *c, int root_fd)
+/* Does the number still belong to whom it belonged to? */
+static bool is_alive(int root_fd, int pidfd, const struct caller *c)
 {
-	char text[4096];
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+	char text[1024];
+	unsigned int uid;
+	const char *line;
+
+	if (pidfd >= 0)
+		return poll(&p, 1, 0) == 0;
+	if (kill(c->pid, 0) < 0 && errno == ESRCH)
+		return false;
+	/* Where processes of others are hidden, nothing contradicts. */
+	if (read_proc(root_fd, c->pid, "status", text, sizeof(text)) < 0)
+		return true;
+	line = strstr(text, "\nUid:");
+	return !line || sscanf(line, "\nUid: %*u %u", &uid) != 1 || uid == c->uid;
+}
+
+int caller_read_cgroup(int root_fd, int pidfd, struct caller *c)
+{
+	char text[8192];
 	char *line, *end;
 
-	if (c->account)
-		return c->account;
-
-	/* The unified hierarchy's line is "0::/path". */
+	/* 0: a process of a pid namespace that the daemon does not see. */
+	if (c->pid <= 0)
+		return 0;
 	if (read_proc(root_fd, c->pid, "cgroup", text, sizeof(text)) < 0)
 		text[0] = '\0';
+	/* Looked at afterwards: what was read is then this process's. */
+	if (!is_alive(root_fd, pidfd, c))
+		return -ESRCH;
+
+	/* The unified hierarchy's line is "0::/path". */
 	line = g_str_has_prefix(text, "0::") ? text : strstr(text, "\n0::");
-	if (line) {
-		line = strstr(line, "0::") + 3;
-		end = strchr(line, '\n');
-		if (end)
-			*end = '\0';
-		if (!g_utf8_validate(line, -1, NULL))
-			line = NULL;
+	if (!line)
+		return 0;
+	line = strstr(line, "0::") + 3;
+	end = strchr(line, '\n');
+	if (end)
+		*end = '\0';
+	/* Of a cgroup that was removed under the process. */
+	if (g_str_has_suffix(line, " (deleted)"))
+		line[strlen(line) - strlen(" (deleted)")] = '\0';
+	if (!g_utf8_validate(line, -1, NULL))
+		return 0;
+	g_ref_string_release(c->cgroup);
+	c->cgroup = g_ref_string_new(line);
+	return 0;
+}
+
+int caller_from_socket(int root_fd, int fd, struct caller **ret_caller)
+{
+	g_autoptr(Caller) c = NULL;
+	struct ucred cred;
+	socklen_t length = sizeof(cred);
+	int pidfd = -1, r;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length) < 0)
+		return -errno;
+	if (caller_uid_is_anybody(cred.uid))
+		return -EPERM;
+	c = caller_new(cred.uid, cred.gid, cred.pid);
+
+	/* The kernel says with ERANGE how many bytes there are; they cannot change after connect(). */
+	length = 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &length) < 0) {
+		if (errno != ERANGE)
+			return -errno;
+		g_array_set_size(c->groups, length / sizeof(gid_t));
+		if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, c->groups->data, &length) < 0)
+			return -errno;
 	}
-	c->account = g_ref_string_new(line ? line : "");
-	return c->account;
+
+	length = sizeof(pidfd);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &length) < 0) {
+		if (errno == ESRCH) /* reaped already */
+			return -ESRCH;
+		pidfd = -1;
+	}
+	r = caller_read_cgroup(root_fd, pidfd, c);
+	if (pidfd >= 0)
+		close(pidfd);
+	if (r < 0)
+		return r;
+
+	*ret_caller = g_steal_pointer(&c);
+	return 0;
 }

@@ -12,7 +12,6 @@
 /* One second and one PB/s: over that it is a wrong unit, not a memory. */
 #define LATENCY_MAX UINT64_C(1000000000)
 #define BANDWIDTH_MAX UINT64_C(1000000000)
-#define MORSELS_MAX UINT64_C(1000000)
 
 static void config_tier_free(void *data)
 {
@@ -31,8 +30,8 @@ static struct config *config_new(void)
 	struct config *c = g_new0(struct config, 1);
 
 	c->job_threads = 1;
-	c->quota_percent = 100;
-	c->quota_morsels = 16384;
+	c->quotas = g_ptr_array_new_with_free_func(config_quota_free);
+	config_quota_defaults(&c->user_limits, c->quotas);
 	c->default_prefer = g_ptr_array_new_with_free_func(g_free);
 	c->default_page_size = 4096;
 	c->tiers = g_ptr_array_new_with_free_func(config_tier_free);
@@ -44,6 +43,7 @@ struct config *config_free(struct config *c)
 	if (c == NULL)
 		return NULL;
 	g_ptr_array_unref(c->default_prefer);
+	g_ptr_array_unref(c->quotas);
 	g_ptr_array_unref(c->tiers);
 	g_free(c);
 	return NULL;
@@ -129,34 +129,6 @@ static int daemon_key(struct config *c, const char *key, const char *value, char
 		return r;
 	}
 	return unknown_key("MoveBandwidth, JobThreads", message);
-}
-
-static int quota_key(struct config *c, const char *key, const char *value, char **message)
-{
-	uint64_t n;
-	int r;
-
-	if (strcmp(key, "BytesPerUser") == 0 && g_str_has_suffix(value, "%")) {
-		g_autofree char *number = g_strndup(value, strlen(value) - 1);
-
-		if (parse_u64(number, &n) < 0 || n < 1 || n > 100) {
-			*message =
-				g_strdup("1% to 100% of all tiers' capacity, or a size, is wanted");
-			return -EINVAL;
-		}
-		c->quota_percent = (unsigned int)n;
-		c->quota_bytes = 0;
-		return 0;
-	}
-	if (strcmp(key, "BytesPerUser") == 0)
-		return take_size(value, 1, &c->quota_bytes, message);
-	if (strcmp(key, "MorselsPerUser") == 0) {
-		r = take_u64(value, 1, MORSELS_MAX, &n, message);
-		if (r == 0)
-			c->quota_morsels = (uint32_t)n;
-		return r;
-	}
-	return unknown_key("BytesPerUser, MorselsPerUser", message);
 }
 
 static int take_prefer(struct config *c, const char *value, char **message)
@@ -332,28 +304,22 @@ static struct config_tier *find_tier(struct config *c, const char *name)
 	return NULL;
 }
 
-/* The name in "tier NAME", or NULL when section is another one. */
-static const char *tier_section(const char *section)
+/* The name in "KIND NAME", or NULL when section is another one. */
+static const char *section_name(const char *section, const char *kind)
 {
-	if (!g_str_has_prefix(section, "tier") || (section[4] != ' ' && section[4] != '\t'))
+	size_t n = strlen(kind);
+
+	if (!g_str_has_prefix(section, kind) || (section[n] != ' ' && section[n] != '\t'))
 		return NULL;
-	return section + 4 + strspn(section + 4, " \t");
+	return section + n + strspn(section + n, " \t");
 }
 
-static int begin_section(struct config *c, const char *file, unsigned int line, const char *section,
-			 char **message)
+static int begin_tier(struct config *c, const char *file, unsigned int line, const char *name,
+		      char **message)
 {
-	const char *name = tier_section(section), *base;
+	const char *base;
 	struct config_tier *t;
 
-	if (strcmp(section, "daemon") == 0 || strcmp(section, "quota") == 0 ||
-	    strcmp(section, "default") == 0)
-		return 0;
-	if (name == NULL) {
-		*message = g_strdup("unknown section; there are [daemon], [quota], [default] and "
-				    "[tier NAME]");
-		return -EINVAL;
-	}
 	if (!tier_name_valid(name)) {
 		*message = g_strdup(TIER_NAME_WANTED);
 		return -EINVAL;
@@ -371,6 +337,29 @@ static int begin_section(struct config *c, const char *file, unsigned int line, 
 	return 0;
 }
 
+static int begin_section(struct config *c, const char *file, unsigned int line, const char *section,
+			 char **message)
+{
+	const char *name;
+
+	c->section = NULL;
+	if (strcmp(section, "daemon") == 0 || strcmp(section, "quota") == 0 ||
+	    strcmp(section, "default") == 0)
+		return 0;
+	name = section_name(section, "tier");
+	if (name)
+		return begin_tier(c, file, line, name, message);
+	name = section_name(section, "user");
+	if (name)
+		return config_quota_section(c->quotas, false, name, &c->section, message);
+	name = section_name(section, "cgroup");
+	if (name)
+		return config_quota_section(c->quotas, true, name, &c->section, message);
+	*message = g_strdup("unknown section; there are [daemon], [quota], [user NAME], "
+			    "[cgroup PATH], [default] and [tier NAME]");
+	return -EINVAL;
+}
+
 static int take_entry(const char *file, unsigned int line, const char *section, const char *key,
 		      const char *value, void *userdata, char **ret_message)
 {
@@ -386,10 +375,12 @@ static int take_entry(const char *file, unsigned int line, const char *section, 
 	if (strcmp(section, "daemon") == 0)
 		return daemon_key(c, key, value, ret_message);
 	if (strcmp(section, "quota") == 0)
-		return quota_key(c, key, value, ret_message);
+		return config_quota_key(&c->user_limits, true, key, value, ret_message);
 	if (strcmp(section, "default") == 0)
 		return default_key(c, key, value, ret_message);
-	return tier_key(find_tier(c, tier_section(section)), key, value, ret_message);
+	if (c->section)
+		return config_quota_key(&c->section->limits, false, key, value, ret_message);
+	return tier_key(find_tier(c, section_name(section, "tier")), key, value, ret_message);
 }
 
 /* What no single line shows. */

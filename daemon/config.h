@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "config-quota.h"
 #include "parse-size.h"
 #include "tier.h"
 
@@ -15,8 +16,11 @@
  *   MoveBandwidth=0          bytes a second all moves together may copy, 0: no limit
  *   JobThreads=1             1..8
  *   [quota]
- *   BytesPerUser=100%        of all tiers' capacity, or bytes with K/M/G/T suffix
- *   MorselsPerUser=16384
+ *   BytesPerUser=50%         of all tiers' capacity, or bytes with K/M/G/T suffix, or none
+ *   MorselsPerUser=16384     JobsPerUser=64  CallsPerUser=64  ConnectionsPerUser=512
+ *   [user NAME]              other limits for one user: Bytes=, Morsels=, Jobs=, Calls=, Connections=
+ *   [cgroup PATH]            the same for what lives in a cgroup; of several that match it the last
+ *                            one that has the key counts
  *   [default]                policy of morsels that say nothing
  *   Prefer=dram0 …           PageSize=4K|2M
  *   [tier NAME]              an override, or a tier of the operator's own
@@ -49,12 +53,12 @@ struct config_tier {
 struct config {
 	uint64_t move_bandwidth;
 	unsigned int job_threads;
-	uint64_t quota_bytes; /* 0: use quota_percent */
-	unsigned int quota_percent;
-	uint32_t quota_morsels;
-	GPtrArray *default_prefer;  /* of char * */
-	uint64_t default_page_size; /* 4096 or 2097152 */
-	GPtrArray *tiers;	    /* of struct config_tier * */
+	struct config_limits user_limits;
+	GPtrArray *quotas;	      /* of struct config_quota *: what comes later wins */
+	GPtrArray *default_prefer;    /* of char * */
+	uint64_t default_page_size;   /* 4096 or 2097152 */
+	GPtrArray *tiers;	      /* of struct config_tier * */
+	struct config_quota *section; /* while it is read: the one that lines belong to */
 };
 
 /*

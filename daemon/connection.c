@@ -163,6 +163,8 @@ struct connection *connection_free(struct connection *c)
 	sd_event_source_disable_unref(c->greeted);
 	/* Messages that wait for a worker hold the bus; it must not come back to c. */
 	sd_bus_close_unref(c->bus);
+	if (c->caller)
+		quota_uncharge(c->caller->account, QUOTA_CONNECTIONS, 1);
 	caller_unref(c->caller);
 	g_free(c);
 	return NULL;

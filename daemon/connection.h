@@ -15,13 +15,13 @@ struct manager;
 struct connection {
 	struct manager *manager;
 	sd_bus *bus;
-	/* Private connections: whose it is; counted in manager's connections of that uid. NULL: the bus. */
+	/* Private connections: whose it is, charged with a connection. NULL: the bus. */
 	struct caller *caller;
 	sd_event_source *auth_timer, *greeted;
 	bool closed;
 };
 
-/* A private connection: takes over fd and the reference on caller, also on failure. */
+/* A private connection: takes over fd, the reference on caller and its charge, also on failure. */
 int connection_accept(struct manager *manager, int fd, struct caller *caller,
 		      struct connection **ret_connection);
 /* The objects of org.parperos.Morsel1.xml on c->bus, whose calls find c as their userdata. */

@@ -15,6 +15,8 @@
 /* Tiers or nodes in one option: a machine has fewer. */
 #define LIST_MAX 64
 
+static int create_from_message(struct call *call, bool may_wait, sd_bus_error *error);
+
 struct create_options {
 	struct manager *manager;
 	GPtrArray *prefer, *allow; /* of char * */
@@ -421,11 +423,78 @@ static int check_arguments(struct call *call, const char *name, uint64_t size,
 	return 0;
 }
 
+static int charge(struct call *call, struct morsel *m, char **ret_text)
+{
+	int r = morsel_charge(m, call->caller->account, ret_text);
+
+	if (r != -EDQUOT)
+		return r;
+	/* The loop may not have come to see yet what has been let go of. */
+	linger_look(call->manager->linger);
+	g_clear_pointer(ret_text, g_free);
+	return morsel_charge(m, call->caller->account, ret_text);
+}
+
+/* Create's call that waits for the memory of what its user has destroyed just now. */
+struct postponed {
+	struct work work;
+	struct late_call late;
+	struct caller *caller;
+};
+
+static void postponed_run(struct work *w)
+{
+}
+
+static void postponed_done(struct work *w, bool ran)
+{
+	struct postponed *p = (struct postponed *)w;
+	struct call call = { .manager = p->late.manager,
+			     .caller = p->caller,
+			     .message = p->late.message };
+	sd_bus_error error = SD_BUS_ERROR_NULL;
+	int r = ran ? 0 : -ECANCELED;
+
+	if (r >= 0) {
+		linger_look(call.manager->linger);
+		sd_bus_message_rewind(call.message, true);
+		r = create_from_message(&call, false, &error);
+		/* With the error's own name. */
+		if (r < 0 && sd_bus_error_is_set(&error)) {
+			(void)sd_bus_reply_method_error(call.message, &error);
+			r = 0;
+		}
+	}
+	late_call_end(&p->late, r, NULL);
+	sd_bus_error_free(&error);
+	caller_unref(p->caller);
+	g_free(p);
+}
+
+/* Large objects are freed on workers, one user's one after the other. "Destroy, then create" has room as
+ * soon as the worker is through, and need not know of that. */
+static int create_later(struct call *call, sd_bus_error *error)
+{
+	struct postponed *p = g_new0(struct postponed, 1);
+	int r;
+
+	r = late_call_begin(&p->late, call, error);
+	if (r < 0) {
+		g_free(p);
+		return r;
+	}
+	p->work.run = postponed_run;
+	p->work.done = postponed_done;
+	p->work.owner = call->caller->uid;
+	p->caller = caller_ref(call->caller);
+	worker_pool_submit(call->manager->memory, &p->work);
+	return 1;
+}
+
 static int create(struct call *call, struct create_options *o, const char *name, uint64_t size,
-		  sd_bus_error *error)
+		  bool may_wait, sd_bus_error *error)
 {
 	struct manager *manager = call->manager;
-	struct registry_limits limits = manager_limits(manager);
 	g_autoptr(Placement) p = NULL;
 	g_autoptr(Morsel) m = NULL;
 	g_autofree char *text = NULL;
@@ -454,12 +523,19 @@ static int create(struct call *call, struct create_options *o, const char *name,
 
 	m = morsel_new(name, call->caller->uid, o->group, o->mode, size);
 	m->placement = g_steal_pointer(&p);
-	m->account = g_ref_string_acquire(caller_account(call->caller, manager->root_fd));
+	m->account = g_ref_string_acquire(call->caller->cgroup);
 	if (o->initiators->len > 0)
 		m->initiators = g_array_ref(o->initiators);
-	r = registry_add(manager->registry, m, &limits, &text);
+	r = registry_add(manager->registry, m, &text);
 	if (r < 0)
 		return bus_error_set(error, r, text);
+	r = charge(call, m, &text);
+	if (r < 0) {
+		registry_remove(manager->registry, m);
+		if (r == -EDQUOT && may_wait && quota_lingers(call->caller->account))
+			return create_later(call, error);
+		return bus_error_set(error, r, text);
+	}
 	if (manager->dry_run)
 		r = bus_error_setf(error, ERROR_NOT_SUPPORTED,
 				   "dry run: would have created '%s' of %" PRIu64 " bytes", name,
@@ -472,6 +548,11 @@ static int create(struct call *call, struct create_options *o, const char *name,
 }
 
 int create_call(struct call *call, sd_bus_error *error)
+{
+	return create_from_message(call, true, error);
+}
+
+static int create_from_message(struct call *call, bool may_wait, sd_bus_error *error)
 {
 	static const struct bus_option options[] = {
 		{ "prefer", "as", read_tiers, offsetof(struct create_options, prefer) },
@@ -500,7 +581,7 @@ int create_call(struct call *call, sd_bus_error *error)
 	if (r >= 0)
 		r = bus_options_read(call->message, options, G_N_ELEMENTS(options), &o, error);
 	if (r >= 0)
-		r = create(call, &o, name, size, error);
+		r = create(call, &o, name, size, may_wait, error);
 	options_done(&o);
 	return r;
 }

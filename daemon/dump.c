@@ -17,7 +17,6 @@ static void dump_daemon(GString *s, struct manager *m)
 {
 	const struct manager_options *o = &m->options;
 	const struct stats *st = &m->stats;
-	struct registry_limits limits = manager_limits(m);
 
 	g_string_append_printf(s, "morseld %s, pid %d, uid %u, up %" PRIu64 " s%s\n",
 			       MORSEL_VERSION, getpid(), geteuid(),
@@ -34,11 +33,11 @@ static void dump_daemon(GString *s, struct manager *m)
 			       DESCRIPTORS_RESERVED);
 	g_string_append_printf(s,
 			       "configuration %s: MoveBandwidth=%" PRIu64
-			       " JobThreads=%u BytesPerUser=%" PRIu64 " MorselsPerUser=%" PRIu32
-			       " PageSize=%" PRIu64 ", %u overrides of tiers\n",
+			       " JobThreads=%u PageSize=%" PRIu64
+			       ", %u sections of users and cgroups, %u overrides of tiers\n",
 			       o->config_path, m->config->move_bandwidth, m->config->job_threads,
-			       limits.bytes_per_user, limits.morsels_per_user,
-			       m->config->default_page_size, m->config->tiers->len);
+			       m->config->default_page_size, m->config->quotas->len,
+			       m->config->tiers->len);
 	g_string_append_printf(s,
 			       "morsels: %u of %" PRIu64 " bytes; created %" PRIu64
 			       ", destroyed %" PRIu64 ", opened %" PRIu64 "\n",
@@ -89,14 +88,11 @@ static void dump_tiers(GString *s, struct manager *m)
 
 static void dump_clients(GString *s, struct manager *m)
 {
-	GHashTableIter iter;
-	gpointer uid, n;
-
-	g_string_append(s, "\nconnections on the private socket\n");
-	g_hash_table_iter_init(&iter, m->connections_by_uid);
-	while (g_hash_table_iter_next(&iter, &uid, &n))
-		g_string_append_printf(s, "  %s: %u\n", users_name(m->users, GPOINTER_TO_UINT(uid)),
-				       GPOINTER_TO_UINT(n));
+	g_string_append_printf(s,
+			       "\nconnections on the private socket: %u; destroyed, but still"
+			       " held: %u morsels\nused, of what is allowed\n",
+			       g_hash_table_size(m->connections), linger_count(m->linger));
+	quota_dump(m->quota, s);
 }
 
 static void dump_jobs(GString *s, struct manager *m)

@@ -103,6 +103,7 @@ static bool has_group(const GArray *groups, gid_t gid)
 static int read_credentials(sd_bus_message *reply, struct connection *c, struct caller **ret_caller)
 {
 	uint32_t uid = UINT32_MAX, pid = 0;
+	int pidfd = -1; /* the message's own */
 	g_autoptr(Caller) caller = NULL;
 	g_autoptr(GArray) groups = NULL;
 	const char *key, *type;
@@ -122,6 +123,8 @@ static int read_credentials(sd_bus_message *reply, struct connection *c, struct 
 			r = sd_bus_message_read(reply, "v", "u", &uid);
 		} else if (strcmp(key, "ProcessID") == 0 && strcmp(type, "u") == 0) {
 			r = sd_bus_message_read(reply, "v", "u", &pid);
+		} else if (strcmp(key, "ProcessFD") == 0 && strcmp(type, "h") == 0) {
+			r = sd_bus_message_read(reply, "v", "h", &pidfd);
 		} else if (strcmp(key, "UnixGroupIDs") == 0 && strcmp(type, "au") == 0) {
 			const void *data;
 			size_t size;
@@ -149,6 +152,8 @@ static int read_credentials(sd_bus_message *reply, struct connection *c, struct 
 		return r;
 	if (uid == UINT32_MAX)
 		return -ENODATA;
+	if (caller_uid_is_anybody(uid))
+		return -EPERM;
 
 	/* The bus does not say which group is the primary one, /proc does. Where both tell groups, the bus's
 	 * are as of the connection, and so right even if the process has gone since. */
@@ -162,6 +167,10 @@ static int read_credentials(sd_bus_message *reply, struct connection *c, struct 
 	} else if (r < 0) {
 		return r;
 	}
+	r = caller_read_cgroup(c->manager->root_fd, pidfd, caller);
+	if (r < 0)
+		return r;
+	caller->account = quota_account_get(c->manager->quota, uid, caller->cgroup);
 	*ret_caller = g_steal_pointer(&caller);
 	return 0;
 }

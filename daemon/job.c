@@ -295,9 +295,8 @@ static void end(struct job *job, enum job_state state)
 	log_end(job);
 
 	job->morsel = morsel_unref(job->morsel);
-	job->user->jobs--;
-	registry_user_put(manager->registry, job->user);
-	job->user = NULL;
+	quota_uncharge(job->account, QUOTA_JOBS, 1);
+	job->account = NULL;
 
 	job_bus_tell_changed(job);
 	job_bus_tell_removed(job);
@@ -373,17 +372,13 @@ int jobs_move(struct jobs *jobs, struct morsel *m, struct tier *tier, uint64_t o
 	      struct connection *starter, const char *destination, struct job **ret_job,
 	      char **ret_text)
 {
-	struct user *user = registry_user_get(jobs->manager->registry, caller->uid);
 	struct job_queue *q;
 	struct job *job;
+	int r;
 
-	if (user->jobs >= JOBS_PER_USER) {
-		*ret_text = g_strdup_printf("%s has %u jobs queued or running; that is the limit",
-					    users_name(jobs->manager->users, caller->uid),
-					    user->jobs);
-		registry_user_put(jobs->manager->registry, user);
-		return -EDQUOT;
-	}
+	r = quota_charge(caller->account, QUOTA_JOBS, 1, NULL, ret_text);
+	if (r < 0)
+		return r;
 
 	job = g_new0(struct job, 1);
 	g_ref_count_init(&job->refs);
@@ -396,7 +391,7 @@ int jobs_move(struct jobs *jobs, struct morsel *m, struct tier *tier, uint64_t o
 	} while (job->id == 0 || g_tree_lookup(jobs->by_id, GUINT_TO_POINTER(job->id)));
 	job->state = job->told_state = JOB_QUEUED;
 	job->owner = caller->uid;
-	job->user = user;
+	job->account = caller->account;
 	job->morsel = morsel_ref(m);
 	morsel_id_string(m, job->morsel_id);
 	job->morsel_owner = m->owner;
@@ -411,7 +406,6 @@ int jobs_move(struct jobs *jobs, struct morsel *m, struct tier *tier, uint64_t o
 	job->destination = g_strdup(destination);
 	g_queue_init(&job->waiters);
 	job->link.data = job;
-	user->jobs++;
 
 	g_tree_insert(jobs->by_id, GUINT_TO_POINTER(job->id), job);
 	q = g_hash_table_lookup(jobs->queues, GUINT_TO_POINTER(caller->uid));
@@ -460,7 +454,7 @@ void job_cancel(struct job *job)
 	end(job, JOB_CANCELLED);
 }
 
-/* Jobs are bounded by JOBS_PER_USER and JOBS_FINISHED_MAX; end() changes the tree's values only by
+/* Jobs are bounded by quotas and JOBS_FINISHED_MAX; end() changes the tree's values only by
  * forgetting finished ones, so what to do is collected first. */
 static void cancel_if(struct jobs *jobs, struct morsel *m)
 {

@@ -27,8 +27,6 @@ enum job_state {
 };
 const char *job_state_to_string(enum job_state s);
 
-/* Queued and running ones of one uid. */
-#define JOBS_PER_USER 64
 /* Finished ones stay for a minute, the last 256 at most. */
 #define JOBS_FINISHED_MAX 256
 #define JOBS_FINISHED_USEC (60 * UINT64_C(1000000))
@@ -39,9 +37,9 @@ struct job {
 	struct manager *manager;
 	uint32_t id;
 	enum job_state state;
-	uid_t owner; /* who asked for it */
-	struct user *user;
-	struct morsel *morsel; /* NULL once it has ended */
+	uid_t owner;		       /* who asked for it */
+	struct quota_account *account; /* charged with it until it has ended */
+	struct morsel *morsel;	       /* NULL once it has ended */
 	char morsel_id[MORSEL_ID_LENGTH + 1];
 	uid_t morsel_owner;
 	char *morsel_name;
@@ -78,7 +76,7 @@ struct jobs *jobs_free(struct jobs *jobs); /* takes NULL, returns NULL */
 
 /*
  * Queue a move of [offset, offset + length) of m to tier; all checked by the caller of this.
- * -EDQUOT: the user has JOBS_PER_USER already (*ret_text). The job is the queue's; borrowed.
+ * -EDQUOT: the caller may have no more (*ret_text). The job is the queue's; borrowed.
  */
 int jobs_move(struct jobs *jobs, struct morsel *m, struct tier *tier, uint64_t offset,
 	      uint64_t length, bool dry_run, const struct caller *caller,

@@ -5,19 +5,15 @@
 
 int late_call_begin(struct late_call *l, struct call *call, sd_bus_error *error)
 {
-	struct user *user = registry_user_get(call->manager->registry, call->caller->uid);
+	g_autofree char *text = NULL;
+	int r;
 
-	if (user->calls >= CALLS_PER_USER) {
-		registry_user_put(call->manager->registry, user);
-		return bus_error_setf(error, ERROR_QUOTA_EXCEEDED,
-				      "%d calls of %s wait for their answers; that is the limit",
-				      CALLS_PER_USER,
-				      users_name(call->manager->users, call->caller->uid));
-	}
-	user->calls++;
+	r = quota_charge(call->caller->account, QUOTA_CALLS, 1, NULL, &text);
+	if (r < 0)
+		return bus_error_set(error, r, text);
 	l->manager = call->manager;
 	l->message = sd_bus_message_ref(call->message);
-	l->user = user;
+	l->account = call->caller->account;
 	return 0;
 }
 
@@ -34,7 +30,6 @@ void late_call_end(struct late_call *l, int r, const char *text)
 			manager_log_descriptors(l->manager);
 	}
 	l->message = sd_bus_message_unref(l->message);
-	l->user->calls--;
-	registry_user_put(l->manager->registry, l->user);
-	l->user = NULL;
+	quota_uncharge(l->account, QUOTA_CALLS, 1);
+	l->account = NULL;
 }

@@ -29,13 +29,46 @@ struct listener {
 
 static struct log_rate refuse_rate = { .interval_usec = 10000000, .burst = 5 };
 
-static void refuse(struct caller *caller, int fd, const char *why, unsigned int limit)
+static void refuse(const struct caller *caller, const char *why)
 {
-	if (log_rate_pass(&refuse_rate, LOG_CONNECTION_REFUSED))
+	if (!log_rate_pass(&refuse_rate, LOG_CONNECTION_REFUSED))
+		return;
+	if (caller)
 		log_line(LOG_NOTICE, LOG_CONNECTION_REFUSED, NULL,
-			 "connection of uid %u (pid %d) refused: %s %u", caller->uid, caller->pid,
-			 why, limit);
-	close(fd);
+			 "connection of uid %u (pid %d) refused: %s", caller->uid, caller->pid,
+			 why);
+	else
+		log_line(LOG_NOTICE, LOG_CONNECTION_REFUSED, NULL, "connection refused: %s", why);
+}
+
+/* Who connects, charged with a connection; NULL: nobody who may. */
+static struct caller *admit(struct listener *l, int fd)
+{
+	g_autoptr(Caller) caller = NULL;
+	g_autofree char *text = NULL;
+	int r;
+
+	r = caller_from_socket(l->manager->root_fd, fd, &caller);
+	if (r == -EPERM)
+		refuse(NULL, "its user has no number in the daemon's user namespace, and so could"
+			     " not be told from others");
+	else if (r == -ESRCH)
+		refuse(NULL, "the process that made it has gone: no cgroup to charge");
+	if (r < 0)
+		return NULL;
+	if (manager_descriptors_short(l->manager, fd)) {
+		text = g_strdup_printf("out of descriptors, of which there are %u",
+				       l->manager->descriptors);
+		refuse(caller, text);
+		return NULL;
+	}
+	caller->account = quota_account_get(l->manager->quota, caller->uid, caller->cgroup);
+	r = quota_charge(caller->account, QUOTA_CONNECTIONS, 1, NULL, &text);
+	if (r < 0) {
+		refuse(caller, text);
+		return NULL;
+	}
+	return g_steal_pointer(&caller);
 }
 
 static int on_pause_over(sd_event_source *s, uint64_t usec, void *userdata)
@@ -78,22 +111,9 @@ static int on_connect(sd_event_source *s, int fd, uint32_t revents, void *userda
 			pause_accepting(l, errno);
 			return 0;
 		}
-		r = caller_from_socket(client, &caller);
-		if (r < 0) {
+		caller = admit(l, client);
+		if (!caller) {
 			close(client);
-			continue;
-		}
-		if (manager_descriptors_short(l->manager, client)) {
-			refuse(caller, client, "out of descriptors, of which there are",
-			       l->manager->descriptors);
-			caller_unref(caller);
-			continue;
-		}
-		if (manager_connections_of(l->manager, caller->uid) >=
-		    LISTEN_CONNECTIONS_PER_USER) {
-			refuse(caller, client, "connections of one user are limited to",
-			       LISTEN_CONNECTIONS_PER_USER);
-			caller_unref(caller);
 			continue;
 		}
 		r = connection_accept(l->manager, client, caller, &c);

@@ -4,9 +4,6 @@
 struct listener;
 struct manager;
 
-/* Connections of one uid at a time; what else there are descriptors for decides over all. */
-#define LISTEN_CONNECTIONS_PER_USER 512
-
 /*
  * The applications' socket at path: mode 0666, its directory made with 0755 if it is not there. A socket that
  * nobody answers on is replaced; one where somebody does, or another kind of file, is not (-EADDRINUSE,

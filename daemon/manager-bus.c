@@ -99,7 +99,7 @@ static const struct {
 	{ "Show", show_call },		{ "List", list_call },	   { "Residency", residency_call },
 	{ "Explain", explain_call },	{ "Move", move_call },	   { "ListTiers", list_tiers_call },
 	{ "ListJobs", list_jobs_call }, { "Reload", reload_call }, { "Stats", stats_call },
-	{ "Doctor", doctor_call },	{ "Dump", dump_call },
+	{ "Doctor", doctor_call },	{ "Dump", dump_call },	   { "Quota", quota_call },
 };
 
 static int on_method(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -159,6 +159,8 @@ static const sd_bus_vtable vtable[] = {
 				on_method, UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Stats", SD_BUS_NO_ARGS, SD_BUS_RESULT("a{sv}", stats), on_method,
 				UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Quota", SD_BUS_ARGS("a{sv}", options),
+				SD_BUS_RESULT("aa{sv}", quotas), on_method, UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Doctor", SD_BUS_NO_ARGS,
 				SD_BUS_RESULT("aa{sv}", capabilities, "aa{sv}", verbs), on_method,
 				UNPRIVILEGED),

@@ -17,10 +17,11 @@
 #include "morsel-bus.h"
 #include "tier-bus.h"
 
-/* Residency and explain of a large object take a core; two let a small one pass. */
-#define QUERY_THREADS 2
-/* Populating and freeing: bound by memory bandwidth, and one hundred GiB must not hold up one MiB. */
-#define MEMORY_THREADS 2
+/* Residency and explain of a large object take a core; one user's take all threads but one. */
+#define QUERY_THREADS 3
+/* Populating and freeing, one piece of a user's at a time: bound by memory bandwidth. Two users with one
+ * hundred GiB each must not hold up one MiB of a third. */
+#define MEMORY_THREADS 3
 /* Connections freed in one turn of the loop. */
 #define REAP_PER_TURN 16
 
@@ -79,13 +80,6 @@ void manager_log_descriptors(struct manager *m)
 void manager_connection_added(struct manager *m, struct connection *c)
 {
 	g_hash_table_add(m->connections, c);
-	g_hash_table_insert(m->connections_by_uid, GUINT_TO_POINTER(c->caller->uid),
-			    GUINT_TO_POINTER(manager_connections_of(m, c->caller->uid) + 1));
-}
-
-unsigned int manager_connections_of(struct manager *m, uid_t uid)
-{
-	return GPOINTER_TO_UINT(g_hash_table_lookup(m->connections_by_uid, GUINT_TO_POINTER(uid)));
 }
 
 void manager_connection_closed(struct manager *m, struct connection *c)
@@ -97,19 +91,11 @@ void manager_connection_closed(struct manager *m, struct connection *c)
 
 static void reap(struct manager *m, struct connection *c)
 {
-	unsigned int n;
-
 	if (!c->caller) {
 		broker_lost(m->broker);
 		return;
 	}
 	g_hash_table_remove(m->connections, c);
-	n = manager_connections_of(m, c->caller->uid);
-	if (n > 1)
-		g_hash_table_insert(m->connections_by_uid, GUINT_TO_POINTER(c->caller->uid),
-				    GUINT_TO_POINTER(n - 1));
-	else
-		g_hash_table_remove(m->connections_by_uid, GUINT_TO_POINTER(c->caller->uid));
 	connection_free(c);
 }
 
@@ -147,6 +133,27 @@ static void release_done(struct work *w, bool ran)
 	g_free(w);
 }
 
+/* Somebody may still map it: then it stays charged. */
+static void keep_charge(struct manager *m, struct morsel *morsel)
+{
+	static struct log_rate rate = { .interval_usec = 10000000, .burst = 1 };
+	int fd, r;
+
+	if (!morsel->charged || !m->linger)
+		return;
+	fd = morsel->storage->ops->open_fd(morsel->object, false);
+	r = fd < 0 ? fd : linger_add(m->linger, fd, morsel->charged, morsel->size);
+	if (fd >= 0)
+		close(fd);
+	if (r >= 0)
+		morsel->charged = NULL;
+	else if (log_rate_pass(&rate, LOG_INTERNAL))
+		log_line(LOG_WARNING, LOG_INTERNAL, morsel->name,
+			 "cannot watch destroyed morsel '%s' (%s): it is no longer charged, though"
+			 " a process may still map it",
+			 morsel->name, g_strerror(-r));
+}
+
 /* The last descriptor of an object takes its pages along, about a tenth of a second a GiB. */
 static void on_release(struct morsel *morsel, void *userdata)
 {
@@ -154,6 +161,7 @@ static void on_release(struct morsel *morsel, void *userdata)
 	uint64_t bytes;
 	struct release *release;
 
+	keep_charge(m, morsel);
 	if (!m->memory || (morsel->storage->ops->allocated(morsel->object, &bytes) >= 0 &&
 			   bytes < GRANULE_SIZE)) {
 		morsel->object = morsel->storage->ops->free(morsel->object);
@@ -180,17 +188,6 @@ uint64_t manager_capacity(struct manager *m)
 			sum += t->capacity;
 	}
 	return sum;
-}
-
-struct registry_limits manager_limits(struct manager *m)
-{
-	struct registry_limits limits = { .bytes_per_user = m->config->quota_bytes,
-					  .morsels_per_user = m->config->quota_morsels };
-
-	if (limits.bytes_per_user == 0)
-		limits.bytes_per_user =
-			(unsigned __int128)manager_capacity(m) * m->config->quota_percent / 100;
-	return limits;
 }
 
 void manager_count_move(struct manager *m, const struct storage_move_result *result)
@@ -311,6 +308,7 @@ static int refresh(struct manager *m, const struct config *config)
 		 inventory_tiers(m->inventory)->len, before->len);
 	log_warnings(m);
 	tier_bus_tell(m, before, inventory_tiers(m->inventory));
+	quota_configure(m->quota, m->config, manager_capacity(m));
 	tell_status(m);
 	return 0;
 }
@@ -349,6 +347,7 @@ int manager_reload(struct manager *m, char **ret_text)
 			 "%s; the old configuration stays", *ret_text);
 		return r;
 	}
+	quota_configure(m->quota, config, manager_capacity(m));
 	config_free(m->config);
 	m->config = config;
 	make_default_placement(m);
@@ -450,9 +449,12 @@ static int make_parts(struct manager *m)
 	r = worker_pool_new(m->event, "morsel-query", QUERY_THREADS, &m->queries);
 	if (r < 0)
 		return fail(r, "workers", NULL);
+	worker_pool_set_share(m->queries, QUERY_THREADS - 1);
 	r = worker_pool_new(m->event, "morsel-memory", MEMORY_THREADS, &m->memory);
 	if (r < 0)
 		return fail(r, "workers", NULL);
+	/* In order: create-bus.c waits for what was freed before. */
+	worker_pool_set_share(m->memory, 1);
 	r = sd_event_add_defer(m->event, &m->reap, on_reap, m);
 	if (r < 0)
 		return fail(r, "event loop", NULL);
@@ -460,11 +462,15 @@ static int make_parts(struct manager *m)
 
 	m->users = users_new(m->queries);
 	m->registry = registry_new(m->users, on_release, m);
+	m->quota = quota_new(m->users);
+	quota_configure(m->quota, m->config, manager_capacity(m));
+	r = linger_new(m->event, &m->linger);
+	if (r < 0)
+		return fail(r, "inotify", NULL);
 	m->jobs = jobs_new(m, m->moves);
 	jobs_set_parallel(m->jobs, m->config->job_threads);
 	m->gate = gate_new();
 	m->connections = g_hash_table_new(NULL, NULL);
-	m->connections_by_uid = g_hash_table_new(NULL, NULL);
 	g_queue_init(&m->closed);
 	g_queue_init(&m->listings);
 	stats_init(&m->stats);
@@ -493,6 +499,7 @@ int manager_new(const struct manager_options *options, struct manager **ret_mana
 		r = fail(-errno, "root directory", options->root);
 		goto out;
 	}
+	caller_init(m->root_fd);
 	m->spare_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (m->spare_fd < 0) {
 		r = fail(-errno, "cannot open", "/dev/null");
@@ -597,11 +604,13 @@ struct manager *manager_free(struct manager *m)
 	jobs_free(m->jobs);
 	if (m->registry)
 		stats_done(&m->stats);
+	/* No need to know any more who holds what. */
+	m->linger = linger_free(m->linger);
 	registry_free(m->registry);
-	users_free(m->users);
 	gate_free(m->gate);
+	quota_free(m->quota);
+	users_free(m->users);
 	g_clear_pointer(&m->connections, g_hash_table_unref);
-	g_clear_pointer(&m->connections_by_uid, g_hash_table_unref);
 	placement_unref(m->default_placement);
 	storage_node_free(m->storage);
 	inventory_free(m->inventory);

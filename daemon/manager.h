@@ -12,7 +12,9 @@
 #include "gate.h"
 #include "inventory.h"
 #include "job.h"
+#include "linger.h"
 #include "listen.h"
+#include "quota.h"
 #include "registry.h"
 #include "stats.h"
 #include "storage.h"
@@ -52,6 +54,8 @@ struct manager {
 	struct worker_pool *moves, *queries, *memory;
 	struct users *users;
 	struct registry *registry;
+	struct quota *quota;
+	struct linger *linger; /* destroyed, but still mapped by somebody */
 	struct jobs *jobs;
 	struct gate *gate;
 	struct stats stats;
@@ -59,10 +63,9 @@ struct manager {
 
 	struct listener *listener;
 	struct broker *broker;
-	GHashTable *connections;	/* of struct connection, the private ones */
-	GHashTable *connections_by_uid; /* uid → how many private ones */
-	GQueue closed;			/* of struct connection, to be freed */
-	sd_event_source *reap;		/* frees them */
+	GHashTable *connections; /* of struct connection, the private ones */
+	GQueue closed;		 /* of struct connection, to be freed */
+	sd_event_source *reap;	 /* frees them */
 	sd_event_source *sigterm, *sigint, *sighup;
 	struct placement *default_placement;
 	struct hotplug *hotplug;
@@ -89,9 +92,7 @@ void manager_log_descriptors(struct manager *m);
 
 void manager_connection_added(struct manager *m, struct connection *c);
 void manager_connection_closed(struct manager *m, struct connection *c);
-unsigned int manager_connections_of(struct manager *m, uid_t uid);
 
-struct registry_limits manager_limits(struct manager *m);
 /* Bytes of the tiers where pages can be placed now. */
 uint64_t manager_capacity(struct manager *m);
 void manager_count_move(struct manager *m, const struct storage_move_result *result);

@@ -15,6 +15,7 @@ int list_call(struct call *call, sd_bus_error *error);
 int move_call(struct call *call, sd_bus_error *error);
 int residency_call(struct call *call, sd_bus_error *error);
 int explain_call(struct call *call, sd_bus_error *error);
+int quota_call(struct call *call, sd_bus_error *error);
 
 /* The morsel that arg means to the caller; NoSuchMorsel or InvalidArgument. Borrowed. */
 int morsel_bus_find(struct call *call, const char *arg, enum registry_scope scope,
@@ -38,14 +39,12 @@ int morsel_bus_check_range(const struct morsel *m, bool has_length, uint64_t uni
 void listing_cancel_all(struct manager *manager);
 
 /*
- * A call that a worker answers: counted for its user, with a bound, until it is answered. Holds the
- * message.
+ * A call that a worker answers: charged to its caller until it is answered. Holds the message.
  */
-#define CALLS_PER_USER 64
 struct late_call {
 	struct manager *manager;
 	sd_bus_message *message;
-	struct user *user;
+	struct quota_account *account;
 };
 int late_call_begin(struct late_call *l, struct call *call, sd_bus_error *error);
 /* Replies with r's error (text: the daemon's, may be NULL) if r < 0; then lets go of everything. */

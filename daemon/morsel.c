@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <inttypes.h>
 #include <string.h>
 
+#include "bus-error.h"
 #include "morsel.h"
 #include "registry.h"
 
@@ -43,6 +45,24 @@ struct morsel *morsel_new(const char *name, uid_t owner, gid_t group, mode_t mod
 	return m;
 }
 
+int morsel_charge(struct morsel *m, struct quota_account *account, char **ret_text)
+{
+	g_autofree char *name = quote(m->name);
+	g_autofree char *what = g_strdup_printf("morsel %s of %" PRIu64 " bytes", name, m->size);
+	int r;
+
+	r = quota_charge(account, QUOTA_MORSELS, 1, what, ret_text);
+	if (r < 0)
+		return r;
+	r = quota_charge(account, QUOTA_BYTES, m->size, what, ret_text);
+	if (r < 0) {
+		quota_uncharge(account, QUOTA_MORSELS, 1);
+		return r;
+	}
+	m->charged = account;
+	return 0;
+}
+
 struct morsel *morsel_ref(struct morsel *m)
 {
 	g_ref_count_inc(&m->refs);
@@ -61,8 +81,13 @@ struct morsel *morsel_unref(struct morsel *m)
 {
 	if (!m || !g_ref_count_dec(&m->refs))
 		return NULL;
+	/* Takes the charge along where the memory stays. */
 	if (m->object)
 		registry_release_object(m->registry, m);
+	if (m->charged) {
+		quota_uncharge(m->charged, QUOTA_MORSELS, 1);
+		quota_uncharge(m->charged, QUOTA_BYTES, m->size);
+	}
 	g_clear_pointer(&m->records, g_array_unref);
 	g_clear_pointer(&m->initiators, g_array_unref);
 	g_clear_pointer(&m->placement, placement_unref);

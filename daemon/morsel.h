@@ -35,10 +35,11 @@ struct morsel {
 	char *name;
 	uid_t owner;
 	gid_t group;
-	mode_t mode;	       /* 0666 at most */
-	uint64_t size;	       /* bytes */
-	uint64_t created_usec; /* real-time clock */
-	GRefString *account;   /* cgroup of the creator, or "" */
+	mode_t mode;		       /* 0666 at most */
+	uint64_t size;		       /* bytes */
+	uint64_t created_usec;	       /* real-time clock */
+	GRefString *account;	       /* cgroup of the creator, or "" */
+	struct quota_account *charged; /* with one morsel and its bytes; NULL: nobody */
 	struct placement *placement;
 	GArray *initiators; /* of int; NULL: none given */
 	GArray *records; /* of struct placement_record, by offset, covering the morsel; NULL: not yet */
@@ -62,6 +63,8 @@ struct morsel {
 const char *morsel_name_check(const char *name);
 
 struct morsel *morsel_new(const char *name, uid_t owner, gid_t group, mode_t mode, uint64_t size);
+/* Charges the account with it: the morsel's until its memory is free. -EDQUOT: *ret_text. */
+int morsel_charge(struct morsel *m, struct quota_account *account, char **ret_text);
 struct morsel *morsel_ref(struct morsel *m);
 struct morsel *morsel_unref(struct morsel *m); /* takes NULL, returns NULL */
 typedef struct morsel Morsel;

@@ -10,6 +10,13 @@
 #define HINT_LOOKS 64
 #define CANDIDATES_MAX 5
 
+/* The morsels of one uid; there while it has some. */
+struct user {
+	uid_t uid;
+	unsigned int uses;
+	GSequence *owned; /* of struct morsel, by seq */
+};
+
 struct registry {
 	GHashTable *by_id;    /* of struct morsel, a set keyed by id */
 	GHashTable *by_owner; /* of struct morsel, a set keyed by owner and name */
@@ -85,7 +92,7 @@ struct registry *registry_free(struct registry *r)
 	return NULL;
 }
 
-struct user *registry_user_get(struct registry *r, uid_t uid)
+static struct user *user_get(struct registry *r, uid_t uid)
 {
 	struct user *u = g_hash_table_lookup(r->by_uid, GUINT_TO_POINTER(uid));
 
@@ -99,7 +106,7 @@ struct user *registry_user_get(struct registry *r, uid_t uid)
 	return u;
 }
 
-void registry_user_put(struct registry *r, struct user *u)
+static void user_put(struct registry *r, struct user *u)
 {
 	if (--u->uses > 0)
 		return;
@@ -108,54 +115,29 @@ void registry_user_put(struct registry *r, struct user *u)
 	g_free(u);
 }
 
-int registry_add(struct registry *r, struct morsel *m, const struct registry_limits *limits,
-		 char **ret_text)
+int registry_add(struct registry *r, struct morsel *m, char **ret_text)
 {
 	struct morsel *first;
-	struct user *u;
-	g_autofree char *name = NULL;
 	int k;
 
 	if (g_hash_table_contains(r->by_owner, m)) {
-		name = quote(m->name);
+		g_autofree char *name = quote(m->name);
+
 		*ret_text = g_strdup_printf("%s already has a morsel %s",
 					    users_name(r->users, m->owner), name);
 		return -EEXIST;
-	}
-
-	u = registry_user_get(r, m->owner);
-	if (u->morsels >= limits->morsels_per_user) {
-		*ret_text = g_strdup_printf("%s has %" PRIu32
-					    " morsels; the limit (MorselsPerUser) is %" PRIu32,
-					    users_name(r->users, m->owner), u->morsels,
-					    limits->morsels_per_user);
-		registry_user_put(r, u);
-		return -EDQUOT;
-	}
-	if (u->bytes > limits->bytes_per_user || m->size > limits->bytes_per_user - u->bytes) {
-		name = quote(m->name);
-		*ret_text =
-			g_strdup_printf("morsel %s of %" PRIu64 " bytes: %s has %" PRIu64
-					" bytes of morsels; the limit (BytesPerUser) is %" PRIu64,
-					name, m->size, users_name(r->users, m->owner), u->bytes,
-					limits->bytes_per_user);
-		registry_user_put(r, u);
-		return -EDQUOT;
 	}
 
 	do {
 		k = sd_id128_randomize(&m->id);
 		if (k < 0) {
 			*ret_text = g_strdup("no random numbers for an id");
-			registry_user_put(r, u);
 			return k;
 		}
 	} while (g_hash_table_contains(r->by_id, m));
 
 	m->registry = r;
-	m->user = u;
-	u->morsels++;
-	u->bytes += m->size;
+	m->user = user_get(r, m->owner);
 	g_hash_table_add(r->by_owner, morsel_ref(m));
 
 	first = g_hash_table_lookup(r->by_name, m->name);
@@ -196,9 +178,7 @@ void registry_remove(struct registry *r, struct morsel *m)
 		g_hash_table_remove(r->by_name, m->name);
 	m->next_same_name = m->prev_same_name = NULL;
 
-	m->user->morsels--;
-	m->user->bytes -= m->size;
-	registry_user_put(r, m->user);
+	user_put(r, m->user);
 	m->user = NULL;
 
 	g_hash_table_remove(r->by_owner, m);

@@ -13,23 +13,6 @@
  * Holds one reference on each. Event loop's thread only.
  */
 
-/* What one uid has, and may have. Borrowed pointers are good until the uid has nothing left: take one
- * with registry_user_get(), give it back with registry_user_put(). */
-struct user {
-	uid_t uid;
-	unsigned int uses;
-	uint32_t morsels;
-	uint64_t bytes;
-	unsigned int jobs;  /* queued or running */
-	unsigned int calls; /* answered by a worker, not yet answered */
-	GSequence *owned;   /* of struct morsel, by seq */
-};
-
-struct registry_limits {
-	uint64_t bytes_per_user;
-	uint32_t morsels_per_user;
-};
-
 /* Called when the last reference of a morsel with an object goes: m->object must be freed (it may
  * take long: its pages go with it). */
 typedef void (*registry_release_t)(struct morsel *m, void *userdata);
@@ -38,11 +21,10 @@ struct registry *registry_new(struct users *users, registry_release_t release, v
 struct registry *registry_free(struct registry *r); /* takes NULL, returns NULL */
 
 /*
- * Reserve m's name, bytes and place for its owner and give it an id; it cannot be found until
- * registry_publish(). -EEXIST, -EDQUOT: *ret_text names object and limit. m stays the caller's.
+ * Reserve m's name and place for its owner and give it an id; it cannot be found until
+ * registry_publish(). -EEXIST: *ret_text names it. m stays the caller's.
  */
-int registry_add(struct registry *r, struct morsel *m, const struct registry_limits *limits,
-		 char **ret_text);
+int registry_add(struct registry *r, struct morsel *m, char **ret_text);
 void registry_publish(struct registry *r, struct morsel *m);
 /* Take it out, published or not; its name is free at once. Drops the registry's reference. */
 void registry_remove(struct registry *r, struct morsel *m);
@@ -64,9 +46,6 @@ struct morsel *registry_after(struct registry *r, const uid_t *owner, uint64_t s
 
 unsigned int registry_morsels(const struct registry *r); /* published */
 uint64_t registry_bytes(const struct registry *r);
-
-struct user *registry_user_get(struct registry *r, uid_t uid);
-void registry_user_put(struct registry *r, struct user *u);
 
 /* For morsel.c. */
 void registry_release_object(struct registry *r, struct morsel *m);

@@ -16,6 +16,22 @@ static int load(struct tree *t, struct config **ret_config, char **ret_message)
 	return config_load(path, ret_config, ret_message);
 }
 
+static void must_be(struct config_limit l, bool percent, uint64_t value)
+{
+	g_assert_true(l.set);
+	g_assert_cmpint(l.percent, ==, percent);
+	g_assert_cmpuint(l.value, ==, value);
+}
+
+static void same_limits(const struct config_limits *a, const struct config_limits *b)
+{
+	for (unsigned int k = 0; k < QUOTA_KINDS; k++) {
+		g_assert_cmpint(a->of[k].set, ==, b->of[k].set);
+		g_assert_cmpint(a->of[k].percent, ==, b->of[k].percent);
+		g_assert_cmpuint(a->of[k].value, ==, b->of[k].value);
+	}
+}
+
 static void test_defaults(void)
 {
 	struct tree t = tree_new();
@@ -26,9 +42,10 @@ static void test_defaults(void)
 	g_assert_null(message);
 	g_assert_cmpuint(c->move_bandwidth, ==, 0);
 	g_assert_cmpuint(c->job_threads, ==, 1);
-	g_assert_cmpuint(c->quota_bytes, ==, 0);
-	g_assert_cmpuint(c->quota_percent, ==, 100);
-	g_assert_cmpuint(c->quota_morsels, ==, 16384);
+	must_be(c->user_limits.of[QUOTA_BYTES], true, 50);
+	must_be(c->user_limits.of[QUOTA_MORSELS], false, 16384);
+	must_be(c->user_limits.of[QUOTA_CONNECTIONS], false, 512);
+	g_assert_cmpuint(c->quotas->len, ==, 2);
 	g_assert_cmpuint(c->default_page_size, ==, 4096);
 	g_assert_cmpuint(c->default_prefer->len, ==, 0);
 	g_assert_cmpuint(c->tiers->len, ==, 0);
@@ -46,15 +63,15 @@ static void test_values(void)
 	tree_write(
 		&t, "morseld.conf",
 		"\xef\xbb\xbf# comment\n; another\n\n[daemon]\r\nMoveBandwidth = 2G\nJobThreads=2\n"
-		"[quota]\nBytesPerUser=50%\nMorselsPerUser=10\n"
+		"[quota]\nBytesPerUser=40%\nMorselsPerUser=10\n"
 		"[default]\nPrefer=hbm0  dram0\nPageSize=2M\n"
 		"[ tier fast ]\nNode=2 3\nKind=hbm\nLatency=90\nLatency.0=70\nBandwidth.1=9\n"
 		"[tier slow]\nDevice=/dev/dax0.0\nEnabled=no");
 	g_assert_cmpint(load(&t, &c, &message), ==, 0);
 	g_assert_cmpuint(c->move_bandwidth, ==, UINT64_C(2) << 30);
 	g_assert_cmpuint(c->job_threads, ==, 2);
-	g_assert_cmpuint(c->quota_percent, ==, 50);
-	g_assert_cmpuint(c->quota_morsels, ==, 10);
+	must_be(c->user_limits.of[QUOTA_BYTES], true, 40);
+	must_be(c->user_limits.of[QUOTA_MORSELS], false, 10);
 	g_assert_cmpuint(c->default_prefer->len, ==, 2);
 	g_assert_cmpstr(c->default_prefer->pdata[1], ==, "dram0");
 	g_assert_cmpuint(c->default_page_size, ==, 2097152);
@@ -108,7 +125,7 @@ static void test_drop_ins(void)
 	g_assert_null(c);
 	g_assert_true(g_str_has_suffix(message,
 				       "morseld.conf.d/60.conf:4: MorselsPerUser=0: a whole "
-				       "number from 1 to 1000000 is wanted"));
+				       "number from 1 to 1000000, or 'none', is wanted"));
 	g_free(message);
 	tree_done(&t);
 }
@@ -137,6 +154,15 @@ static void test_errors(void)
 		{ "[daemon] JobThreads=1", "1: [daemon] JobThreads=1: ", "nothing may follow" },
 		{ "[quota]\nBytesPerUser=101%\n", "2: BytesPerUser=101%: ", "1% to 100%" },
 		{ "[quota]\nBytesPerUser=0\n", "2: BytesPerUser=0: ", "may not be 0" },
+		{ "[quota]\nBytes=1G\n", "2: Bytes=1G: ", "BytesPerUser, MorselsPerUser, Jobs" },
+		{ "[quota]\nCallsPerUser=0\n", "2: CallsPerUser=0: ", "1 to 65536, or 'none'" },
+		{ "[user nosuchuser]\n", "1: [user nosuchuser]: ", "a user of /etc/passwd" },
+		{ "[user 0]\nBytesPerUser=1G\n", "2: BytesPerUser=1G: ", "Bytes, Morsels" },
+		{ "[cgroup user.slice]\n", "1: [cgroup user.slice]: ", "such as /user.slice" },
+		{ "[cgroup /a//b]\n", "1: [cgroup /a//b]: ", "such as /user.slice" },
+		{ "[cgroup /a/]\n", "1: [cgroup /a/]: ", "such as /user.slice" },
+		{ "[cgroup /a]\nBytes=much\n", "2: Bytes=much: ", "or 'none'" },
+		{ "[cgroup /a]\nMorsels=50%\n", "2: Morsels=50%: ", "1 to 1000000" },
 		{ "[default]\nPageSize=4096\n", "2: PageSize=4096: ", "4K or 2M" },
 		{ "[default]\nPrefer=a/b\n", "2: Prefer=a/b: ", "names of tiers" },
 		{ "[default]\nPrefer=a b a\n", "2: Prefer=a b a: ", "a stands there twice" },
@@ -277,12 +303,18 @@ static void test_example(void)
 	tree_write(&t, "morseld.conf", opened->str);
 	if (load(&t, &c, &message) < 0)
 		g_error("%s", message);
-	g_assert_cmpuint(keys, ==, 12);
+	g_assert_cmpuint(keys, ==, 23);
 	g_assert_cmpuint(c->move_bandwidth, ==, defaults->move_bandwidth);
 	g_assert_cmpuint(c->job_threads, ==, defaults->job_threads);
-	g_assert_cmpuint(c->quota_bytes, ==, defaults->quota_bytes);
-	g_assert_cmpuint(c->quota_percent, ==, defaults->quota_percent);
-	g_assert_cmpuint(c->quota_morsels, ==, defaults->quota_morsels);
+	same_limits(&c->user_limits, &defaults->user_limits);
+	/* The two sections that are there without a line, as shown; then the examples. */
+	g_assert_cmpuint(c->quotas->len, ==, 4);
+	for (unsigned int i = 0; i < 2; i++) {
+		const struct config_quota *a = c->quotas->pdata[i], *b = defaults->quotas->pdata[i];
+
+		g_assert_cmpstr(a->path, ==, b->path);
+		same_limits(&a->limits, &b->limits);
+	}
 	g_assert_cmpuint(c->default_prefer->len, ==, 0);
 	g_assert_cmpuint(c->default_page_size, ==, defaults->default_page_size);
 	g_assert_cmpuint(c->tiers->len, ==, 2);

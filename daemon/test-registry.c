@@ -5,9 +5,6 @@
 #include "placement.h"
 #include "registry.h"
 
-static const struct registry_limits plenty = { .bytes_per_user = UINT64_C(1) << 60,
-					       .morsels_per_user = UINT32_MAX };
-
 struct world {
 	struct users *users;
 	struct registry *registry;
@@ -35,14 +32,13 @@ static void end(struct world *w)
 	users_free(w->users);
 }
 
-static int try_add(struct world *w, const char *name, uid_t owner, mode_t mode, uint64_t size,
-		   const struct registry_limits *limits, char **ret_text)
+static int try_add(struct world *w, const char *name, uid_t owner, mode_t mode, char **ret_text)
 {
-	g_autoptr(Morsel) m = morsel_new(name, owner, owner, mode, size);
+	g_autoptr(Morsel) m = morsel_new(name, owner, owner, mode, 4096);
 	int r;
 
 	m->placement = placement_new();
-	r = registry_add(w->registry, m, limits, ret_text);
+	r = registry_add(w->registry, m, ret_text);
 	if (r < 0)
 		return r;
 	/* Never looked into: only its release is counted. */
@@ -55,7 +51,7 @@ static void add(struct world *w, const char *name, uid_t owner, mode_t mode)
 {
 	char *text = NULL;
 
-	g_assert_cmpint(try_add(w, name, owner, mode, 4096, &plenty, &text), ==, 0);
+	g_assert_cmpint(try_add(w, name, owner, mode, &text), ==, 0);
 }
 
 static struct morsel *find(struct world *w, uid_t uid, const char *arg, enum registry_scope scope)
@@ -89,7 +85,7 @@ static void test_names(void)
 	begin(&w);
 	add(&w, "a", 3001000, 0600);
 	add(&w, "a", 3001001, 0600);
-	g_assert_cmpint(try_add(&w, "a", 3001000, 0600, 4096, &plenty, &text), ==, -EEXIST);
+	g_assert_cmpint(try_add(&w, "a", 3001000, 0600, &text), ==, -EEXIST);
 	g_clear_pointer(&text, g_free);
 
 	g_assert_cmpint(find(&w, 3001000, "a", SCOPE_OWN)->owner, ==, 3001000);
@@ -149,37 +145,6 @@ static void test_rights(void)
 	g_assert_false(morsel_is_owner(m, member));
 }
 
-static void test_quotas(void)
-{
-	const struct registry_limits limits = { .bytes_per_user = 3 * 4096, .morsels_per_user = 2 };
-	struct world w;
-	char *text = NULL;
-
-	begin(&w);
-	g_assert_cmpint(try_add(&w, "a", 1, 0600, 3 * 4096 + 1, &limits, &text), ==, -EDQUOT);
-	g_assert_nonnull(strstr(text, "BytesPerUser"));
-	g_clear_pointer(&text, g_free);
-	g_assert_cmpint(try_add(&w, "a", 1, 0600, UINT64_MAX, &limits, &text), ==, -EDQUOT);
-	g_clear_pointer(&text, g_free);
-	g_assert_cmpint(try_add(&w, "a", 1, 0600, 2 * 4096, &limits, &text), ==, 0);
-	g_assert_cmpint(try_add(&w, "b", 1, 0600, 2 * 4096, &limits, &text), ==, -EDQUOT);
-	g_clear_pointer(&text, g_free);
-	/* The sum would overflow, to nothing. */
-	g_assert_cmpint(try_add(&w, "b", 1, 0600, (uint64_t)-2 * 4096, &limits, &text), ==,
-			-EDQUOT);
-	g_clear_pointer(&text, g_free);
-	g_assert_cmpint(try_add(&w, "b", 1, 0600, 4096, &limits, &text), ==, 0);
-	registry_remove(w.registry, find(&w, 1, "a", SCOPE_OWN));
-	g_assert_cmpint(try_add(&w, "c", 1, 0600, 4096, &limits, &text), ==, 0);
-	g_assert_cmpint(try_add(&w, "d", 1, 0600, 4096, &limits, &text), ==, -EDQUOT);
-	g_assert_nonnull(strstr(text, "MorselsPerUser"));
-	g_clear_pointer(&text, g_free);
-	g_assert_cmpint(try_add(&w, "a", 2, 0600, 4096, &limits, &text), ==, 0);
-	g_assert_cmpuint(registry_morsels(w.registry), ==, 3);
-	g_assert_cmpuint(registry_bytes(w.registry), ==, 3 * 4096);
-	end(&w);
-}
-
 /* Not published: its name is taken, but it cannot be found, nor listed. */
 static void test_reserved(void)
 {
@@ -188,12 +153,12 @@ static void test_reserved(void)
 	struct world w;
 
 	begin(&w);
-	g_assert_cmpint(registry_add(w.registry, m, &plenty, &text), ==, 0);
+	g_assert_cmpint(registry_add(w.registry, m, &text), ==, 0);
 	g_assert_null(find(&w, 1, "x", SCOPE_OWN));
 	g_assert_null(find(&w, 0, "x", SCOPE_ANY));
 	must_say(&w, 2, "x", -ENOENT, "no morsel 'x'");
 	g_assert_null(registry_after(w.registry, NULL, 0));
-	g_assert_cmpint(try_add(&w, "x", 1, 0600, 4096, &plenty, &text), ==, -EEXIST);
+	g_assert_cmpint(try_add(&w, "x", 1, 0600, &text), ==, -EEXIST);
 	g_clear_pointer(&text, g_free);
 	registry_remove(w.registry, m);
 	add(&w, "x", 1, 0600);
@@ -309,7 +274,6 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/registry/names", test_names);
 	g_test_add_func("/registry/rights", test_rights);
-	g_test_add_func("/registry/quotas", test_quotas);
 	g_test_add_func("/registry/reserved", test_reserved);
 	g_test_add_func("/registry/order", test_order);
 	g_test_add_func("/registry/records", test_records);

@@ -124,6 +124,44 @@ static void test_fair(void)
 	sd_event_unref(event);
 }
 
+/* A share of one: an owner's pieces run one after the other, in order, and the other thread is another's. */
+static void test_share(void)
+{
+	struct worker_pool *pool;
+	sd_event *event;
+	int order[32];
+	unsigned int n = 0;
+	g_autofree struct piece *pieces = pieces_new(32, order, &n);
+
+	g_assert_cmpint(sd_event_new(&event), >=, 0);
+	g_assert_cmpint(worker_pool_new(event, "test", 2, &pool), >=, 0);
+	worker_pool_set_share(pool, 1);
+	set_gate(false);
+	pieces[0].work.run = run_gate;
+	for (unsigned int i = 0; i < 30; i++) {
+		pieces[i].work.owner = 1;
+		worker_pool_submit(pool, &pieces[i].work);
+	}
+	pieces[30].work.owner = 2;
+	worker_pool_submit(pool, &pieces[30].work);
+	while (n < 1)
+		g_assert_cmpint(sd_event_run(event, 10000000), >, 0);
+	g_assert_cmpint(order[0], ==, 30);
+	g_assert_cmpuint(worker_pool_waiting(pool), ==, 29);
+	set_gate(true);
+	while (n < 31)
+		g_assert_cmpint(sd_event_run(event, 10000000), >, 0);
+	for (unsigned int i = 1; i < 31; i++)
+		g_assert_cmpint(order[i], ==, (int)i - 1);
+	/* Again, after the owner was forgotten. */
+	pieces[31].work.owner = 1;
+	worker_pool_submit(pool, &pieces[31].work);
+	while (n < 32)
+		g_assert_cmpint(sd_event_run(event, 10000000), >, 0);
+	worker_pool_free(pool);
+	sd_event_unref(event);
+}
+
 /* Freed with work waiting: each piece's end is told once, as not run. */
 static void test_free(void)
 {
@@ -148,6 +186,7 @@ int main(int argc, char **argv)
 	loop_thread = g_thread_self();
 	g_test_add_func("/worker/all-run", test_all_run);
 	g_test_add_func("/worker/fair", test_fair);
+	g_test_add_func("/worker/share", test_share);
 	g_test_add_func("/worker/free", test_free);
 	return g_test_run();
 }

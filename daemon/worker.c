@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -13,7 +14,9 @@
 struct owner_queue {
 	uint32_t owner;
 	GQueue work; /* of struct work, by its link */
-	GList turn;  /* in pool->turns while work is not empty */
+	GList turn;  /* in pool->turns while there is work that may run */
+	bool has_turn;
+	unsigned int running;
 };
 
 struct worker_pool {
@@ -21,7 +24,7 @@ struct worker_pool {
 	sd_event_source *source;
 	int event_fd;
 	GPtrArray *threads; /* of GThread * */
-	unsigned int max_threads;
+	unsigned int max_threads, share;
 
 	/* Not GLib's: those the thread sanitizer cannot see. */
 	pthread_mutex_t lock; /* for all below */
@@ -38,6 +41,20 @@ static void owner_queue_free(gpointer p)
 	g_free(p);
 }
 
+/* With the lock held: queue the owner for a turn if there is work of theirs that may run; forget an owner
+ * that has none. */
+static void settle_owner(struct worker_pool *pool, struct owner_queue *q)
+{
+	if (q->has_turn)
+		return;
+	if (!g_queue_is_empty(&q->work) && q->running < pool->share) {
+		q->has_turn = true;
+		g_queue_push_tail_link(&pool->turns, &q->turn);
+	} else if (g_queue_is_empty(&q->work) && q->running == 0) {
+		g_hash_table_remove(pool->owners, GUINT_TO_POINTER(q->owner));
+	}
+}
+
 /* With the lock held. NULL when there is none. */
 static struct work *next_work(struct worker_pool *pool)
 {
@@ -48,13 +65,21 @@ static struct work *next_work(struct worker_pool *pool)
 	if (!turn)
 		return NULL;
 	q = turn->data;
+	q->has_turn = false;
 	link = g_queue_pop_head_link(&q->work);
 	pool->waiting--;
-	if (g_queue_is_empty(&q->work))
-		g_hash_table_remove(pool->owners, GUINT_TO_POINTER(q->owner));
-	else
-		g_queue_push_tail_link(&pool->turns, turn);
+	q->running++;
+	settle_owner(pool, q);
 	return link->data;
+}
+
+/* With the lock held: what next_work() gave has run. */
+static void work_ran(struct worker_pool *pool, uint32_t owner)
+{
+	struct owner_queue *q = g_hash_table_lookup(pool->owners, GUINT_TO_POINTER(owner));
+
+	q->running--;
+	settle_owner(pool, q);
 }
 
 static gpointer worker_main(gpointer data)
@@ -64,6 +89,7 @@ static gpointer worker_main(gpointer data)
 	pthread_mutex_lock(&pool->lock);
 	for (;;) {
 		struct work *w;
+		uint32_t owner;
 
 		while (!pool->stopping && g_queue_is_empty(&pool->turns)) {
 			pool->idle++;
@@ -73,11 +99,14 @@ static gpointer worker_main(gpointer data)
 		if (pool->stopping)
 			break;
 		w = next_work(pool);
+		owner = w->owner;
 		pthread_mutex_unlock(&pool->lock);
 
 		w->run(w);
 
 		pthread_mutex_lock(&pool->lock);
+		/* This thread looks for the next piece itself: nobody need be woken. */
+		work_ran(pool, owner);
 		g_queue_push_tail_link(&pool->done, &w->link);
 		/* The counter cannot overflow: the loop takes all of it at once. */
 		if (eventfd_write(pool->event_fd, 1) < 0)
@@ -115,6 +144,7 @@ int worker_pool_new(sd_event *event, const char *name, unsigned int threads,
 
 	pool->name = g_strdup(name);
 	pool->max_threads = threads;
+	pool->share = UINT_MAX;
 	pool->threads = g_ptr_array_new();
 	pool->owners = g_hash_table_new_full(NULL, NULL, NULL, owner_queue_free);
 	g_queue_init(&pool->turns);
@@ -156,8 +186,10 @@ struct worker_pool *worker_pool_free(struct worker_pool *pool)
 
 	while ((link = g_queue_pop_head_link(&pool->done)))
 		((struct work *)link->data)->done(link->data, true);
-	while ((w = next_work(pool)))
+	while ((w = next_work(pool))) {
+		work_ran(pool, w->owner);
 		w->done(w, false);
+	}
 
 	sd_event_source_disable_unref(pool->source);
 	if (pool->event_fd >= 0)
@@ -186,9 +218,9 @@ void worker_pool_submit(struct worker_pool *pool, struct work *w)
 		q->turn.data = q;
 		g_queue_init(&q->work);
 		g_hash_table_insert(pool->owners, GUINT_TO_POINTER(q->owner), q);
-		g_queue_push_tail_link(&pool->turns, &q->turn);
 	}
 	g_queue_push_tail_link(&q->work, &w->link);
+	settle_owner(pool, q);
 	pool->waiting++;
 	more = pool->waiting > pool->idle && pool->threads->len < pool->max_threads &&
 	       !pool->stopping;
@@ -201,6 +233,11 @@ void worker_pool_submit(struct worker_pool *pool, struct work *w)
 		if (t)
 			g_ptr_array_add(pool->threads, t);
 	}
+}
+
+void worker_pool_set_share(struct worker_pool *pool, unsigned int n)
+{
+	pool->share = n;
 }
 
 void worker_pool_set_threads(struct worker_pool *pool, unsigned int threads)

@@ -36,6 +36,10 @@ struct worker_pool *worker_pool_free(struct worker_pool *pool);
  * work runs when one can be. */
 void worker_pool_submit(struct worker_pool *pool, struct work *w);
 
+/* At most so many pieces of one owner's work run at once (default: as many as there are threads), so that
+ * one owner's long pieces do not take all threads. With 1 an owner's pieces run in the order that they
+ * were handed in. Before the first piece of work. */
+void worker_pool_set_share(struct worker_pool *pool, unsigned int n);
 void worker_pool_set_threads(struct worker_pool *pool,
 			     unsigned int threads); /* takes effect upwards */
 unsigned int worker_pool_waiting(struct worker_pool *pool);

@@ -265,7 +265,8 @@ static void test_reload(void)
 	g_assert_true(g_file_set_contents(h->config_path, "[quota]\nMorselsPerUser=4\n", -1, NULL));
 	sd_bus_message_unref(must_call(bus, "Reload", ""));
 	g_free(must_create(bus, "four", 4096));
-	must_fail(bus, "QuotaExceeded", "4 morsels", "Create", "sta{sv}", "x", (uint64_t)4096, 0);
+	must_fail(bus, "QuotaExceeded", "has 4 morsels", "Create", "sta{sv}", "x", (uint64_t)4096,
+		  0);
 	sd_bus_message_unref(must_call(bus, "Destroy", "s", "two"));
 	sd_bus_message_unref(must_call(bus, "Destroy", "s", "three"));
 	sd_bus_message_unref(must_call(bus, "Destroy", "s", "four"));

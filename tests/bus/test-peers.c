@@ -333,7 +333,7 @@ static void test_crowd(void)
 			fds[i] = harness_connect_raw(h);
 		closed = hear(fds[G_N_ELEMENTS(fds) - 1]);
 		g_assert_cmpstr(closed, ==, "");
-		harness_wait_log(h, "limited to 512");
+		harness_wait_log(h, "connections; the limit is 512");
 		must_serve(bus);
 		for (unsigned int i = 0; i < G_N_ELEMENTS(fds); i++)
 			close(fds[i]);

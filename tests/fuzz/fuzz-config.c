@@ -38,7 +38,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		g_assert_null(message);
 		g_assert_cmpuint(c->job_threads, >=, 1);
 		g_assert_cmpuint(c->job_threads, <=, 8);
-		g_assert_true(c->quota_bytes != 0 || c->quota_percent != 0);
+		for (unsigned int k = 0; k < QUOTA_KINDS; k++) {
+			g_assert_true(c->user_limits.of[k].set);
+			g_assert_cmpuint(c->user_limits.of[k].value, >, 0);
+		}
+		g_assert_cmpuint(c->quotas->len, >=, 2);
 		g_assert_true(c->default_page_size == 4096 || c->default_page_size == 2097152);
 	}
 	config_free(c);

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "bus-error.h"
+#include "bus-options.h"
+#include "manager.h"
+#include "morsel-bus.h"
+
+struct quota_options {
+	uint32_t owner;
+};
+
+static const char *const keys[QUOTA_KINDS] = {
+	[QUOTA_BYTES] = "bytes", [QUOTA_MORSELS] = "morsels",	      [QUOTA_JOBS] = "jobs",
+	[QUOTA_CALLS] = "calls", [QUOTA_CONNECTIONS] = "connections",
+};
+
+static int append_line(sd_bus_message *m, const struct quota_line *line)
+{
+	int r;
+
+	r = sd_bus_message_open_container(m, 'a', "{sv}");
+	if (r >= 0)
+		r = bus_append_string(m, "scope", line->scope);
+	if (r >= 0)
+		r = bus_append_string(m, "name", line->name);
+	for (unsigned int k = 0; r >= 0 && k < QUOTA_KINDS; k++) {
+		char used[32], limit[32];
+
+		g_snprintf(used, sizeof(used), "%s_used", keys[k]);
+		g_snprintf(limit, sizeof(limit), "%s_limit", keys[k]);
+		r = bus_append_u64(m, used, line->used[k]);
+		if (r >= 0 && line->limit[k] != QUOTA_NONE)
+			r = bus_append_u64(m, limit, line->limit[k]);
+	}
+	if (r >= 0)
+		r = bus_append_u64(m, "lingering_bytes", line->lingering_bytes);
+	return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+int quota_call(struct call *call, sd_bus_error *error)
+{
+	static const struct bus_option options[] = {
+		{ "owner", "u", bus_option_u32, offsetof(struct quota_options, owner) },
+	};
+	__attribute__((cleanup(sd_bus_message_unrefp))) sd_bus_message *reply = NULL;
+	struct quota_options o = { .owner = call->caller->uid };
+	struct quota_account *account;
+	struct quota_line line;
+	int r;
+
+	r = bus_options_read(call->message, options, G_N_ELEMENTS(options), &o, error);
+	if (r < 0)
+		return r;
+	if (o.owner != call->caller->uid && !caller_is_admin(call->caller))
+		return bus_error_setf(error, ERROR_ACCESS_DENIED,
+				      "only root and the daemon's own user may see the quota of uid"
+				      " %u; you are uid %u",
+				      o.owner, call->caller->uid);
+	/* Of somebody else only the user's own line: where they come from next is not known. */
+	account = o.owner == call->caller->uid
+			  ? quota_account_ref(call->caller->account)
+			  : quota_account_get(call->manager->quota, o.owner, "");
+
+	r = sd_bus_message_new_method_return(call->message, &reply);
+	if (r >= 0)
+		r = sd_bus_message_open_container(reply, 'a', "a{sv}");
+	for (unsigned int i = 0; r >= 0 && quota_line(account, i, &line); i++)
+		r = append_line(reply, &line);
+	if (r >= 0)
+		r = sd_bus_message_close_container(reply);
+	quota_account_unref(account);
+	if (r < 0)
+		return r;
+	return sd_bus_message_send(reply);
+}

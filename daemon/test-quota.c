@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "linger.h"
+#include "quota.h"
+#include "test-tree.h"
+
+#define GIB (UINT64_C(1) << 30)
+
+struct world {
+	struct tree tree;
+	struct users *users;
+	struct config *config;
+	struct quota *quota;
+};
+
+static void configure(struct world *w, const char *text)
+{
+	g_autofree char *path = g_build_filename(w->tree.path, "morseld.conf", NULL);
+	struct config *config = NULL;
+	char *message = NULL;
+
+	tree_write(&w->tree, "morseld.conf", text);
+	if (config_load(path, &config, &message) < 0)
+		g_error("%s", message);
+	quota_configure(w->quota, config, 100 * GIB);
+	config_free(w->config);
+	w->config = config;
+}
+
+static void begin(struct world *w, const char *text)
+{
+	*w = (struct world){ .tree = tree_new(), .users = users_new(NULL) };
+	w->quota = quota_new(w->users);
+	configure(w, text);
+}
+
+static void end(struct world *w)
+{
+	quota_free(w->quota);
+	users_free(w->users);
+	config_free(w->config);
+	tree_done(&w->tree);
+}
+
+static void must_charge(struct quota_account *a, enum quota_kind kind, uint64_t n)
+{
+	g_autofree char *text = NULL;
+
+	if (quota_charge(a, kind, n, NULL, &text) < 0)
+		g_error("%s", text);
+}
+
+static void must_refuse(struct quota_account *a, enum quota_kind kind, uint64_t n,
+			const char *words)
+{
+	g_auto(GStrv) list = g_strsplit(words, "|", -1);
+	g_autofree char *text = NULL;
+
+	g_assert_cmpint(quota_charge(a, kind, n, "morsel 'x'", &text), ==, -EDQUOT);
+	for (unsigned int i = 0; list[i]; i++)
+		if (!strstr(text, list[i]))
+			g_error("'%s' does not contain '%s'", text, list[i]);
+}
+
+/* One user: from several cgroups, several accounts; the sum that does not fit in 64 bits; undone. */
+static void test_user(void)
+{
+	struct quota_account *a, *b;
+	struct quota_line line;
+	struct world w;
+
+	begin(&w, "[quota]\nBytesPerUser=10G\nJobsPerUser=2\n[cgroup /]\nBytes=none\n");
+	a = quota_account_get(w.quota, 3001000, "/a");
+	b = quota_account_get(w.quota, 3001000, "/b");
+	must_charge(a, QUOTA_BYTES, 6 * GIB);
+	must_charge(b, QUOTA_BYTES, 4 * GIB);
+	must_refuse(
+		a, QUOTA_BYTES, 1,
+		"morsel 'x': 3001000 has 10737418240 bytes of morsels|10737418240 (BytesPerUser="
+		" in [quota], or Bytes= in [user 3001000]");
+	must_refuse(b, QUOTA_BYTES, UINT64_MAX, "BytesPerUser");
+	quota_uncharge(a, QUOTA_BYTES, 6 * GIB);
+	must_charge(b, QUOTA_BYTES, 6 * GIB);
+	must_charge(b, QUOTA_JOBS, 1);
+	must_charge(a, QUOTA_JOBS, 1);
+	must_refuse(b, QUOTA_JOBS, 1, "2 jobs|JobsPerUser");
+	g_assert_true(quota_line(a, 0, &line));
+	g_assert_cmpstr(line.scope, ==, "user");
+	g_assert_cmpuint(line.used[QUOTA_BYTES], ==, 10 * GIB);
+	quota_uncharge(a, QUOTA_JOBS, 1);
+	quota_uncharge(b, QUOTA_JOBS, 1);
+	quota_uncharge(b, QUOTA_BYTES, 4 * GIB);
+	quota_uncharge(b, QUOTA_BYTES, 6 * GIB);
+	quota_account_unref(a);
+	quota_account_unref(b);
+	end(&w);
+}
+
+/* Hierarchical: a limit holds for all below, whoever they are; nesting and other uids do not help. */
+static void test_cgroups(void)
+{
+	struct quota_account *one, *two, *deep, *other;
+	struct world w;
+
+	begin(&w, "[cgroup /machine.slice]\nBytes=10G\n[cgroup /machine.slice/*]\nBytes=6G\n"
+		  "Connections=1\n[cgroup /machine.slice/big-*]\nBytes=none\n");
+	one = quota_account_get(w.quota, 1, "/machine.slice/c1.scope");
+	deep = quota_account_get(w.quota, 2, "/machine.slice/c1.scope/a/b/c");
+	two = quota_account_get(w.quota, 3, "/machine.slice/c2.scope");
+	other = quota_account_get(w.quota, 3, "/machine.slice/big-1.scope");
+	must_charge(one, QUOTA_BYTES, 4 * GIB);
+	must_refuse(
+		deep, QUOTA_BYTES, 3 * GIB,
+		"cgroup '/machine.slice/c1.scope' has 4294967296|6442450944 (Bytes= in a section"
+		" [cgroup /machine.slice/c1.scope]");
+	must_charge(deep, QUOTA_BYTES, 2 * GIB);
+	must_charge(two, QUOTA_BYTES, 4 * GIB);
+	must_refuse(other, QUOTA_BYTES, 1, "cgroup '/machine.slice' has");
+	must_charge(deep, QUOTA_CONNECTIONS, 1);
+	must_refuse(one, QUOTA_CONNECTIONS, 1, "1 connections");
+	must_charge(two, QUOTA_CONNECTIONS, 1);
+	quota_uncharge(two, QUOTA_CONNECTIONS, 1);
+	quota_uncharge(deep, QUOTA_CONNECTIONS, 1);
+	quota_uncharge(two, QUOTA_BYTES, 4 * GIB);
+	must_charge(other, QUOTA_BYTES, 4 * GIB);
+	quota_uncharge(other, QUOTA_BYTES, 4 * GIB);
+	quota_uncharge(deep, QUOTA_BYTES, 2 * GIB);
+	quota_uncharge(one, QUOTA_BYTES, 4 * GIB);
+	quota_account_unref(one);
+	quota_account_unref(two);
+	quota_account_unref(deep);
+	quota_account_unref(other);
+	end(&w);
+}
+
+/* A new configuration: new groups know what was charged before them, what is over stays. */
+static void test_reload(void)
+{
+	struct quota_account *a;
+	struct quota_line line;
+	struct world w;
+
+	begin(&w, "");
+	a = quota_account_get(w.quota, 5, "/x/y");
+	must_charge(a, QUOTA_MORSELS, 4);
+	configure(&w, "[cgroup /x]\nMorsels=3\n");
+	must_refuse(a, QUOTA_MORSELS, 1, "'/x' has 4 morsels|limit is 3");
+	/* user, "/", "/x", "/x/y": the built-in sections stay. */
+	g_assert_true(quota_line(a, 2, &line));
+	g_assert_cmpstr(line.name, ==, "/x");
+	g_assert_cmpuint(line.used[QUOTA_MORSELS], ==, 4);
+	g_assert_true(quota_line(a, 3, &line));
+	g_assert_false(quota_line(a, 4, &line));
+	configure(&w, "[user 5]\nMorsels=5\n");
+	must_charge(a, QUOTA_MORSELS, 1);
+	must_refuse(a, QUOTA_MORSELS, 1, "limit is 5");
+	quota_uncharge(a, QUOTA_MORSELS, 5);
+	/* Where the cgroup is not known, the whole machine's limit holds, and the user's. */
+	quota_account_unref(a);
+	a = quota_account_get(w.quota, 6, "");
+	must_refuse(a, QUOTA_BYTES, 51 * GIB, "BytesPerUser");
+	configure(&w, "[cgroup /]\nBytes=1G\n");
+	must_refuse(a, QUOTA_BYTES, 2 * GIB, "cgroup '/'");
+	quota_account_unref(a);
+	end(&w);
+}
+
+static int make_object(void)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	g_assert_cmpint(fd, >=, 0);
+	g_assert_cmpint(ftruncate(fd, 4096), ==, 0);
+	return fd;
+}
+
+static void run_until(sd_event *event, struct linger *l, unsigned int n)
+{
+	gint64 deadline = g_get_monotonic_time() + 20 * G_USEC_PER_SEC;
+
+	while (linger_count(l) > n) {
+		g_assert_cmpint(sd_event_run(event, 100000), >=, 0);
+		g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+	}
+}
+
+/* What is destroyed stays charged while somebody has it open or mapped, and not longer. */
+static void test_linger(void)
+{
+	struct quota_account *a;
+	struct quota_line line;
+	struct linger *l;
+	struct world w;
+	sd_event *event;
+	int own, client;
+	char path[64];
+	void *p;
+
+	begin(&w, "[quota]\nBytesPerUser=8K\n");
+	g_assert_cmpint(sd_event_new(&event), >=, 0);
+	g_assert_cmpint(linger_new(event, &l), >=, 0);
+	a = quota_account_get(w.quota, 3001000, "");
+	own = make_object();
+	g_snprintf(path, sizeof(path), "/proc/self/fd/%d", own);
+	client = open(path, O_RDONLY | O_CLOEXEC);
+	p = mmap(NULL, 4096, PROT_READ, MAP_SHARED, client, 0);
+	g_assert_true(p != MAP_FAILED);
+	must_charge(a, QUOTA_MORSELS, 1);
+	must_charge(a, QUOTA_BYTES, 4096);
+	g_assert_cmpint(linger_add(l, own, a, 4096), ==, 0);
+	close(own);
+	close(client);
+	while (sd_event_run(event, 0) > 0)
+		;
+	g_assert_cmpuint(linger_count(l), ==, 1);
+	must_refuse(a, QUOTA_BYTES, 8192, "4096 bytes of morsels (some destroyed|4096 bytes);");
+	g_assert_true(quota_line(a, 0, &line));
+	g_assert_cmpuint(line.lingering_bytes, ==, 4096);
+	munmap(p, 4096);
+	run_until(event, l, 0);
+	g_assert_true(quota_line(a, 0, &line));
+	g_assert_cmpuint(line.used[QUOTA_BYTES], ==, 0);
+	g_assert_cmpuint(line.used[QUOTA_MORSELS], ==, 0);
+	g_assert_cmpuint(line.lingering_bytes, ==, 0);
+	linger_free(l);
+	sd_event_unref(event);
+	quota_account_unref(a);
+	end(&w);
+}
+
+/* More ends at once than the kernel's queue holds: none is forgotten. */
+static void test_linger_overflow(void)
+{
+	struct quota_account *a;
+	struct linger *l;
+	struct world w;
+	sd_event *event;
+	g_autofree char *text = NULL;
+	unsigned int n;
+
+	begin(&w, "");
+	g_assert_cmpint(sd_event_new(&event), >=, 0);
+	g_assert_cmpint(linger_new(event, &l), >=, 0);
+	a = quota_account_get(w.quota, 3001000, "");
+	g_assert_true(
+		g_file_get_contents("/proc/sys/fs/inotify/max_queued_events", &text, NULL, NULL));
+	n = strtoul(text, NULL, 10) / 2 + 100; /* each end gives two */
+	if (n > 100000) {
+		g_test_skip("max_queued_events is too large to be filled");
+	} else {
+		for (unsigned int i = 0; i < n; i++) {
+			int fd = make_object();
+
+			quota_charge_anyway(a, QUOTA_MORSELS, 1);
+			quota_charge_anyway(a, QUOTA_BYTES, 4096);
+			g_assert_cmpint(linger_add(l, fd, a, 4096), ==, 0);
+			close(fd);
+		}
+		run_until(event, l, 0);
+	}
+	linger_free(l);
+	sd_event_unref(event);
+	quota_account_unref(a);
+	end(&w);
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/quota/user", test_user);
+	g_test_add_func("/quota/cgroups", test_cgroups);
+	g_test_add_func("/quota/reload", test_reload);
+	g_test_add_func("/quota/linger", test_linger);
+	g_test_add_func("/quota/linger-overflow", test_linger_overflow);
+	return g_test_run();
+}
