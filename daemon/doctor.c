@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "doctor.h"
+#include "helper-client.h"
 #include "storage-node-hugepage.h"
 #include "storage-node-sys.h"
 
@@ -321,6 +322,31 @@ static bool has_capability(unsigned int number)
 	       data[number / 32].effective & (1u << number % 32);
 }
 
+/* Who the daemon is decides what it can do by itself; what it cannot, morsel-helper does. */
+static void examine_privilege(GArray *list)
+{
+	int r = helper_client_check();
+	bool root = geteuid() == 0;
+	const char *without =
+		root ? "the daemon is root and reads by itself; tier provision is refused"
+		     : "the firmware's tables and physical addresses stay unread; tier provision is "
+		       "refused";
+
+	if (r == 0)
+		add(list, "helper", DOCTOR_OK,
+		    g_strdup_printf("morsel-helper answers; the daemon runs as uid %u", geteuid()),
+		    "", "");
+	else
+		add(list, "helper", DOCTOR_MISSING,
+		    r == -ENOENT
+			    ? g_strdup_printf("no morsel-helper; the daemon runs as uid %u",
+					      geteuid())
+			    : g_strdup_printf("morsel-helper cannot be reached: %s; the daemon "
+					      "runs as uid %u",
+					      g_strerror(-r), geteuid()),
+		    without, "systemctl enable --now morsel-helper.socket");
+}
+
 /* A call that a seccomp filter or the kernel forbids makes part of the node storage refuse its work. */
 static void examine_calls(GArray *list)
 {
@@ -361,7 +387,7 @@ static void examine_process(GArray *list, struct doctor_facts *f)
 	else
 		add(list, "cap-sys-nice", DOCTOR_MISSING, g_strdup("the daemon lacks CAP_SYS_NICE"),
 		    "pages that more than one process maps stay where they are",
-		    "run morseld as its service, or as root");
+		    "run morseld as its service (AmbientCapabilities=CAP_SYS_NICE), or as root");
 
 	if (!f->address)
 		add(list, "bus", DOCTOR_MISSING,
@@ -403,6 +429,7 @@ GArray *doctor_examine(struct doctor_facts *facts)
 	examine_polkit(list, facts);
 	examine_huge_pages(list, facts);
 	examine_calls(list);
+	examine_privilege(list);
 	examine_process(list, facts);
 	return list;
 }

@@ -48,6 +48,13 @@ static int open_below(int root_fd, const char *path, int flags)
 	return fd >= 0 ? fd : -errno;
 }
 
+static kernfile_opener_t opener;
+
+void kernfile_set_opener(kernfile_opener_t o)
+{
+	opener = o;
+}
+
 int kernfile_read(int root_fd, const char *path, size_t max, char **ret_data, size_t *ret_len)
 {
 	g_autofree char *data = NULL;
@@ -56,6 +63,11 @@ int kernfile_read(int root_fd, const char *path, size_t max, char **ret_data, si
 	int fd, r;
 
 	fd = open_below(root_fd, path, O_RDONLY);
+	if (fd == -EACCES && opener) {
+		int other = opener(path);
+
+		fd = other >= 0 ? other : fd;
+	}
 	if (fd < 0)
 		return fd;
 	if (fstat(fd, &st) < 0) {

@@ -18,6 +18,13 @@
 /* Longest text of one value. sysfs gives at most a page. */
 #define KERNFILE_TEXT_MAX 65536u
 
+/*
+ * Who opens what this process may not: called with a path that gave EACCES, gives a descriptor or a
+ * negative errno (then the file counts as unreadable). Set before threads are started; called on any.
+ */
+typedef int (*kernfile_opener_t)(const char *path);
+void kernfile_set_opener(kernfile_opener_t opener);
+
 /* The whole file, at most max bytes, -EFBIG if it is longer. A 0 byte follows the data. */
 int kernfile_read(int root_fd, const char *path, size_t max, char **ret_data, size_t *ret_len);
 

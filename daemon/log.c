@@ -47,7 +47,7 @@ void log_line(int level, const char *message_id, const char *object, const char 
 		sd_journal_send("MESSAGE=%s", text, "PRIORITY=%d", level, "MESSAGE_ID=%s",
 				message_id, object ? "MORSEL_OBJECT=%s" : NULL, object, NULL);
 	else
-		fprintf(stderr, "morseld: %s\n", text);
+		fprintf(stderr, "%s: %s\n", program_invocation_short_name, text);
 
 	errno = saved;
 }

@@ -30,6 +30,11 @@
 #define LOG_INTERNAL "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d10"
 #define LOG_KEEPER_AWAY "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d30"
 #define LOG_KEEPER_BACK "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d31"
+#define LOG_HELPER_REQUEST "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d20"
+#define LOG_HELPER_REFUSED "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d21"
+#define LOG_HELPER_LOST "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d22"
+#define LOG_PROVISION_STEP "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d23"
+#define LOG_PROVISION_ENDED "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d24"
 
 /* Decide where lines go; level: LOG_ERR … LOG_DEBUG, the least important that is written. Before
  * the first line and before threads. */

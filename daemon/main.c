@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "helper/protocol.h"
 #include "log.h"
 #include "manager.h"
 
@@ -13,7 +14,7 @@
 static int run(int argc, char **argv)
 {
 	g_autofree char *address = NULL, *listen_path = NULL, *config = NULL, *root = NULL,
-			*state_dir = NULL;
+			*state_dir = NULL, *helper = NULL;
 	gboolean dry_run = FALSE, version = FALSE, debug = FALSE;
 	const GOptionEntry entries[] = {
 		{ "address", 0, 0, G_OPTION_ARG_STRING, &address,
@@ -27,6 +28,8 @@ static int run(int argc, char **argv)
 		  "Read /sys and /proc below DIR instead", "DIR" },
 		{ "state-dir", 0, 0, G_OPTION_ARG_FILENAME, &state_dir,
 		  "Directory for lasting state, locked while the daemon runs", "DIR" },
+		{ "helper", 0, 0, G_OPTION_ARG_FILENAME, &helper,
+		  "morsel-helper's socket, or 'none' (default: " HELPER_SOCKET ")", "PATH" },
 		{ "dry-run", 0, 0, G_OPTION_ARG_NONE, &dry_run,
 		  "Check every call, but create, move and destroy nothing", NULL },
 		{ "debug", 0, 0, G_OPTION_ARG_NONE, &debug, "Log more", NULL },
@@ -59,6 +62,7 @@ static int run(int argc, char **argv)
 	options.config_path = config ? config : DEFAULT_CONFIG;
 	options.root = root ? root : "/";
 	options.state_dir = state_dir;
+	options.helper_path = !helper ? HELPER_SOCKET : g_str_equal(helper, "none") ? NULL : helper;
 	options.dry_run = dry_run;
 
 	r = manager_new(&options, &manager);

@@ -11,7 +11,9 @@
 
 #include "clock.h"
 #include "connection.h"
+#include "helper-client.h"
 #include "hotplug.h"
+#include "kernfile.h"
 #include "log.h"
 #include "manager.h"
 #include "morsel-bus.h"
@@ -425,6 +427,10 @@ static int read_machine(struct manager *m)
 			 text ? text : g_strerror(-r));
 		return r;
 	}
+	/* Of this machine only: a fixture's files are ours or nobody's. */
+	helper_client_init(m->real_root ? m->options.helper_path : NULL);
+	if (m->real_root && m->options.helper_path)
+		kernfile_set_opener(helper_client_open);
 	r = inventory_new(m->root_fd, m->real_root, &m->inventory);
 	if (r < 0)
 		return fail(r, "inventory", NULL);

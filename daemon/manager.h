@@ -26,8 +26,9 @@ struct manager_options {
 	const char *address;	 /* "system", a D-Bus address, or NULL: no bus */
 	const char *listen_path; /* or NULL: no private socket */
 	const char *config_path;
-	const char *root;      /* "/", or a directory that stands in for it */
-	const char *state_dir; /* or NULL: nothing lasts */
+	const char *root;	 /* "/", or a directory that stands in for it */
+	const char *state_dir;	 /* or NULL: nothing lasts */
+	const char *helper_path; /* morsel-helper's socket, or NULL: there is none */
 	bool dry_run;
 };
 

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "helper-client.h"
+
+#include <errno.h>
+#include <glib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "helper/packet.h"
+#include "helper/protocol.h"
+#include "log.h"
+
+/* After one that did not answer in time, the next ones are not waited for. */
+#define PAUSE_USEC (60 * UINT64_C(1000000))
+
+static const char *socket_path;
+static GMutex lock;
+/* Below the lock: the connection for opening files, -1: none; and until when not to try. */
+static int opening = -1;
+static uint64_t paused_until;
+
+void helper_client_init(const char *path)
+{
+	socket_path = path;
+}
+
+static int connect_helper(int *ret_fd)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct timeval t = { .tv_sec = HELPER_OPEN_SEC };
+	int fd, r;
+
+	if (!socket_path)
+		return -ENOENT;
+	if (strlen(socket_path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(address.sun_path, socket_path);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t)) < 0 ||
+	    connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
+		r = -errno;
+		close(fd);
+		return r;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+/* One request, one answer. -ECONNRESET, -EPIPE: the connection had ended already. */
+static int ask(int socket, const struct helper_request *request, int *ret_fd)
+{
+	uint8_t packet[HELPER_PACKET_MAX];
+	struct helper_reply reply;
+	int r, fd = -1;
+
+	r = packet_send(socket, packet, helper_request_build(request, packet), -1);
+	if (r == 0)
+		r = packet_receive(socket, packet, &fd);
+	if (r > 0)
+		r = helper_reply_parse(packet, (size_t)r, &reply);
+	if (r == 0)
+		r = reply.kind == HELPER_END ? reply.result : -EPROTO;
+	if (r == 0 && fd < 0)
+		r = -EPROTO;
+	if (r == 0)
+		*ret_fd = fd;
+	else if (fd >= 0)
+		close(fd);
+	return r;
+}
+
+static bool is_over(int r)
+{
+	return r == -ECONNRESET || r == -EPIPE;
+}
+
+static int open_locked(const struct helper_request *request)
+{
+	int fd = -1, r;
+
+	if (paused_until > now_monotonic())
+		return -EAGAIN;
+	/* The helper closes connections that are quiet for long: once more then. */
+	for (int tries = 0; tries < 2; tries++) {
+		if (opening < 0) {
+			r = connect_helper(&opening);
+			if (r < 0)
+				return r;
+		}
+		r = ask(opening, request, &fd);
+		if (r == 0)
+			return fd;
+		if (r == -EAGAIN || r == -EPROTO || r == -EPROTONOSUPPORT || r == -EPERM ||
+		    is_over(r)) {
+			close(opening);
+			opening = -1;
+		}
+		if (!is_over(r))
+			break;
+	}
+	if (r == -EAGAIN || r == -EPERM || r == -EPROTO || r == -EPROTONOSUPPORT || is_over(r)) {
+		log_line(
+			LOG_WARNING, LOG_HELPER_LOST, socket_path,
+			"morsel-helper at %s does not serve: %s; what only root may read stays unread",
+			socket_path, r == -EAGAIN ? "no answer in time" : g_strerror(-r));
+		paused_until = now_monotonic() + PAUSE_USEC;
+	}
+	return r;
+}
+
+int helper_client_open(const char *path)
+{
+	struct helper_request request = { .verb = HELPER_OPEN, .requester = geteuid() };
+	int r;
+
+	if (g_strlcpy(request.path, path, sizeof(request.path)) >= sizeof(request.path))
+		return -ENAMETOOLONG;
+	g_mutex_lock(&lock);
+	r = open_locked(&request);
+	g_mutex_unlock(&lock);
+	return r;
+}
+
+int helper_client_check(void)
+{
+	int fd, r;
+
+	r = connect_helper(&fd);
+	if (r == 0)
+		close(fd);
+	return r;
+}

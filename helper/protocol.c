@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "protocol.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#define MAGIC 0x6c73726du /* "mrsl" */
+#define VERSION 1u
+
+/* On the wire. */
+struct header {
+	uint32_t magic;
+	uint16_t version;
+	uint16_t verb; /* or a reply's kind */
+	uint32_t size; /* of all of it */
+	uint32_t requester;
+};
+
+struct open_packet {
+	struct header header;
+	char path[HELPER_PATH_MAX];
+};
+
+struct reply_packet {
+	struct header header;
+	int32_t result;
+	uint32_t step, total;
+	uint32_t reserved;
+	char text[HELPER_TEXT_MAX];
+};
+
+static_assert(sizeof(struct header) == 16, "no padding");
+static_assert(sizeof(struct open_packet) == 16 + HELPER_PATH_MAX, "no padding");
+static_assert(sizeof(struct reply_packet) == 32 + HELPER_TEXT_MAX, "no padding");
+static_assert(sizeof(struct reply_packet) <= HELPER_PACKET_MAX, "fits");
+
+const char *helper_verb_to_string(enum helper_verb v)
+{
+	static const char *const names[HELPER_VERB_MAX] = { [HELPER_OPEN] = "open" };
+
+	return v > 0 && v < HELPER_VERB_MAX ? names[v] : "?";
+}
+
+/* Terminated, and nothing but 0 behind the end. */
+static bool text_ends(const char *text, size_t size)
+{
+	size_t n = strnlen(text, size);
+
+	for (size_t i = n; i < size; i++)
+		if (text[i] != 0)
+			return false;
+	return n < size;
+}
+
+static bool printable(const char *text)
+{
+	for (; *text; text++)
+		if (*text < 0x20 || *text > 0x7e)
+			return false;
+	return true;
+}
+
+/* As much of text as fits, without half a character. */
+static void put_text(char *to, size_t size, const char *text)
+{
+	size_t n = strnlen(text, size - 1);
+
+	if (text[n] != 0)
+		while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
+			n--;
+	memcpy(to, text, n);
+	memset(to + n, 0, size - n);
+}
+
+static int header_parse(const void *data, size_t len, struct header *ret_header)
+{
+	struct header h;
+
+	if (len < sizeof(h))
+		return -EPROTO;
+	memcpy(&h, data, sizeof(h));
+	if (h.magic != MAGIC)
+		return -EPROTO;
+	if (h.version != VERSION)
+		return -EPROTONOSUPPORT;
+	if (h.size != len)
+		return -EPROTO;
+	*ret_header = h;
+	return 0;
+}
+
+static int open_parse(const void *data, size_t len, struct helper_request *request)
+{
+	struct open_packet p;
+
+	if (len != sizeof(p))
+		return -EPROTO;
+	memcpy(&p, data, sizeof(p));
+	if (!text_ends(p.path, sizeof(p.path)) || p.path[0] == 0 || !printable(p.path))
+		return -EPROTO;
+	memcpy(request->path, p.path, sizeof(p.path));
+	return 0;
+}
+
+int helper_request_parse(const void *data, size_t len, struct helper_request *ret_request)
+{
+	struct helper_request request = {};
+	struct header h;
+	int r;
+
+	r = header_parse(data, len, &h);
+	if (r < 0)
+		return r;
+	request.verb = (enum helper_verb)h.verb;
+	request.requester = h.requester;
+	switch (h.verb) {
+	case HELPER_OPEN:
+		r = open_parse(data, len, &request);
+		break;
+	default:
+		r = -EPROTO;
+	}
+	if (r == 0)
+		*ret_request = request;
+	return r;
+}
+
+size_t helper_request_build(const struct helper_request *request,
+			    uint8_t packet[static HELPER_PACKET_MAX])
+{
+	struct header h = { .magic = MAGIC,
+			    .version = VERSION,
+			    .verb = (uint16_t)request->verb,
+			    .requester = request->requester };
+	struct open_packet p = {};
+
+	h.size = sizeof(p);
+	p.header = h;
+	put_text(p.path, sizeof(p.path), request->path);
+	memcpy(packet, &p, sizeof(p));
+	return sizeof(p);
+}
+
+int helper_reply_parse(const void *data, size_t len, struct helper_reply *ret_reply)
+{
+	struct helper_reply reply = {};
+	struct reply_packet p;
+	int r;
+
+	r = header_parse(data, len, &p.header);
+	if (r < 0)
+		return r;
+	if (len != sizeof(p))
+		return -EPROTO;
+	memcpy(&p, data, sizeof(p));
+	if ((p.header.verb != HELPER_STEP && p.header.verb != HELPER_END) ||
+	    p.header.requester != 0 || p.reserved != 0 || p.result > 0 || p.result < -4095 ||
+	    !text_ends(p.text, sizeof(p.text)))
+		return -EPROTO;
+	reply.kind = (enum helper_reply_kind)p.header.verb;
+	reply.result = p.result;
+	reply.step = p.step;
+	reply.total = p.total;
+	memcpy(reply.text, p.text, sizeof(p.text));
+	*ret_reply = reply;
+	return 0;
+}
+
+size_t helper_reply_build(const struct helper_reply *reply,
+			  uint8_t packet[static HELPER_PACKET_MAX])
+{
+	struct reply_packet p = {
+		.header = { .magic = MAGIC,
+			    .version = VERSION,
+			    .verb = (uint16_t)reply->kind,
+			    .size = sizeof(p) },
+		.result = reply->result,
+		.step = reply->step,
+		.total = reply->total,
+	};
+
+	put_text(p.text, sizeof(p.text), reply->text);
+	memcpy(packet, &p, sizeof(p));
+	return sizeof(p);
+}

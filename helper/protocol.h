@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * What morseld and morsel-helper say to each other over a SOCK_SEQPACKET socket: one message is one
+ * packet of a fixed size for its verb, in the machine's own byte order (both ends are on one machine, of
+ * one package). A request is answered by any number of steps and one end; a descriptor may come with
+ * the end. One request at a time on one connection.
+ *
+ * Nothing here does I/O or allocates; any thread.
+ */
+
+#define HELPER_SOCKET "/run/morsel-helper/socket"
+
+#define HELPER_PATH_MAX 160u /* with the 0 byte */
+#define HELPER_NAME_MAX 32u
+#define HELPER_TEXT_MAX 1536u
+
+enum helper_verb {
+	/* Open a file of the kernel's that only root may read, for reading: helper/files.h has the list. */
+	HELPER_OPEN = 1,
+	HELPER_VERB_MAX
+};
+const char *helper_verb_to_string(enum helper_verb v); /* "open" */
+
+struct helper_request {
+	enum helper_verb verb;
+	/* On whose behalf, for the log only: the helper trusts its peer, not this. */
+	uint32_t requester;
+	/* HELPER_OPEN: below "/", without a leading '/'. Printable ASCII. */
+	char path[HELPER_PATH_MAX];
+};
+
+enum helper_reply_kind {
+	HELPER_STEP = 1, /* one of total begins, or would be done */
+	HELPER_END,	 /* the last one */
+};
+
+struct helper_reply {
+	enum helper_reply_kind kind;
+	int32_t result; /* 0, or a negative errno; HELPER_END */
+	uint32_t step, total;
+	/* Of a step: what it does. Of an end: what came of it, or what is wrong and what to do. */
+	char text[HELPER_TEXT_MAX];
+};
+
+/* The largest packet of either direction. */
+#define HELPER_PACKET_MAX 2048u
+
+/*
+ * Every field is checked: size, version, verb, ranges, terminators, and that what is not used is 0, so that a
+ * request has one form only. -EPROTO: no such packet; -EPROTONOSUPPORT: another version.
+ * data needs no alignment.
+ */
+int helper_request_parse(const void *data, size_t len, struct helper_request *ret_request);
+int helper_reply_parse(const void *data, size_t len, struct helper_reply *ret_reply);
+
+/* Into packet; the length. Texts that are too long are cut at a character's end. */
+size_t helper_request_build(const struct helper_request *request,
+			    uint8_t packet[static HELPER_PACKET_MAX]);
+size_t helper_reply_build(const struct helper_reply *reply,
+			  uint8_t packet[static HELPER_PACKET_MAX]);

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "serve.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/log.h"
+#include "files.h"
+#include "packet.h"
+#include "protocol.h"
+
+volatile sig_atomic_t serve_stopping;
+
+struct peer {
+	int socket;
+	struct ucred cred;
+	char who[96]; /* "uid 990 (pid 123, morseld)" */
+};
+
+static void on_signal(int signo)
+{
+	if (signo != SIGCHLD)
+		serve_stopping = 1;
+}
+
+static void describe(struct peer *peer)
+{
+	g_autofree char *path = g_strdup_printf("/proc/%d/comm", peer->cred.pid);
+	g_autofree char *comm = NULL, *safe = NULL;
+
+	if (g_file_get_contents(path, &comm, NULL, NULL))
+		safe = g_strescape(g_strstrip(comm), NULL);
+	snprintf(peer->who, sizeof(peer->who), "uid %u (pid %d, %.32s)", peer->cred.uid,
+		 peer->cred.pid, safe ? safe : "gone");
+}
+
+static int answer(struct peer *peer, int result, const char *text, int fd)
+{
+	struct helper_reply reply = { .kind = HELPER_END, .result = result };
+	uint8_t packet[HELPER_PACKET_MAX];
+
+	g_strlcpy(reply.text, text, sizeof(reply.text));
+	return packet_send(peer->socket, packet, helper_reply_build(&reply, packet), fd);
+}
+
+static int open_file(struct peer *peer, const struct serve_options *options,
+		     const struct helper_request *request)
+{
+	int fd = files_open(options->root_fd, request->path);
+	int r;
+
+	log_line(fd < 0 && fd != -ENOENT ? LOG_WARNING : LOG_INFO, LOG_HELPER_REQUEST,
+		 request->path, "%s for uid %" PRIu32 ": open /%s%s%s", peer->who,
+		 request->requester, request->path, fd < 0 ? ": " : "",
+		 fd == -EACCES ? "is not in the list, refused"
+		 : fd < 0      ? g_strerror(-fd)
+			       : "");
+	r = answer(peer, MIN(fd, 0), fd == -EACCES ? "morsel-helper does not open this file" : "",
+		   MAX(fd, -1));
+	if (fd >= 0)
+		close(fd);
+	return r;
+}
+
+static int handle(struct peer *peer, const struct serve_options *options, const uint8_t *packet,
+		  size_t len)
+{
+	struct helper_request request;
+	int r;
+
+	r = helper_request_parse(packet, len, &request);
+	if (r < 0) {
+		log_line(LOG_WARNING, LOG_HELPER_REFUSED, NULL,
+			 "%s: %zu bytes that are no request of this version, refused", peer->who,
+			 len);
+		(void)answer(peer, r, "not a request of this version of morsel-helper", -1);
+		return r;
+	}
+	switch (request.verb) {
+	case HELPER_OPEN:
+		return open_file(peer, options, &request);
+	default:
+		return -EPROTO;
+	}
+}
+
+static bool may_call(const struct ucred *cred, const struct serve_options *options)
+{
+	return cred->uid == 0 || cred->uid == geteuid() ||
+	       (options->user != (uid_t)-1 && cred->uid == options->user);
+}
+
+void serve_connection(int socket, const struct serve_options *options)
+{
+	struct peer peer = { .socket = socket };
+	struct timeval quiet = { .tv_sec = SERVE_QUIET_SEC };
+	uint8_t packet[HELPER_PACKET_MAX];
+	socklen_t length = sizeof(peer.cred);
+	int n;
+
+	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer.cred, &length) < 0 ||
+	    setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &quiet, sizeof(quiet)) < 0 ||
+	    setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &quiet, sizeof(quiet)) < 0) {
+		log_line(LOG_WARNING, LOG_HELPER_REFUSED, NULL, "connection: %s",
+			 g_strerror(errno));
+		goto out;
+	}
+	describe(&peer);
+	if (!may_call(&peer.cred, options)) {
+		log_line(LOG_WARNING, LOG_HELPER_REFUSED, NULL, "%s may not call, refused",
+			 peer.who);
+		(void)answer(&peer, -EPERM, "only morseld and root may call morsel-helper", -1);
+		goto out;
+	}
+	while (!serve_stopping) {
+		n = packet_receive(socket, packet, NULL);
+		if (n == -ECONNRESET || n == -EAGAIN)
+			break;
+		if (n < 0) {
+			log_line(LOG_WARNING, LOG_HELPER_REFUSED, NULL,
+				 "%s: a packet that cannot be taken (%s), connection closed",
+				 peer.who, g_strerror(-n));
+			break;
+		}
+		if (handle(&peer, options, packet, (size_t)n) < 0)
+			break;
+	}
+out:
+	close(socket);
+}
+
+static unsigned int reap(bool wait, unsigned int children)
+{
+	while (children > 0 && waitpid(-1, NULL, wait ? 0 : WNOHANG) > 0)
+		children--;
+	return children;
+}
+
+static int accept_one(int listen_fd, const struct serve_options *options, const sigset_t *mask,
+		      unsigned int *children)
+{
+	int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	pid_t pid;
+
+	if (fd < 0)
+		return errno == EAGAIN || errno == EINTR || errno == ECONNABORTED ? 0 : -errno;
+	if (*children >= SERVE_CONNECTIONS) {
+		log_line(LOG_WARNING, LOG_HELPER_REFUSED, NULL,
+			 "%u connections at once are the limit, one refused", SERVE_CONNECTIONS);
+		close(fd);
+		return 0;
+	}
+	pid = fork();
+	if (pid < 0) {
+		log_line(LOG_WARNING, LOG_HELPER_REFUSED, NULL, "no process for a connection: %s",
+			 g_strerror(errno));
+	} else if (pid == 0) {
+		close(listen_fd);
+		(void)sigprocmask(SIG_SETMASK, mask, NULL);
+		serve_connection(fd, options);
+		_exit(0);
+	} else {
+		++*children;
+	}
+	close(fd);
+	return 0;
+}
+
+int serve(int listen_fd, const struct serve_options *options)
+{
+	const struct timespec idle = { .tv_sec = options->idle_sec };
+	struct sigaction act = { .sa_handler = on_signal };
+	struct pollfd poll = { .fd = listen_fd, .events = POLLIN };
+	unsigned int children = 0;
+	sigset_t handled, before;
+	int r = 0;
+
+	/* Handled while waiting only: none can come between the look at the flag and the wait. */
+	sigemptyset(&handled);
+	sigaddset(&handled, SIGTERM);
+	sigaddset(&handled, SIGINT);
+	sigaddset(&handled, SIGCHLD);
+	if (sigprocmask(SIG_BLOCK, &handled, &before) < 0 || sigaction(SIGTERM, &act, NULL) < 0 ||
+	    sigaction(SIGINT, &act, NULL) < 0 || sigaction(SIGCHLD, &act, NULL) < 0 ||
+	    fcntl(listen_fd, F_SETFL, O_NONBLOCK) < 0)
+		r = -errno;
+	while (r == 0 && !serve_stopping) {
+		int n = ppoll(&poll, 1, children > 0 || options->idle_sec == 0 ? NULL : &idle,
+			      &before);
+
+		if (n < 0 && errno != EINTR)
+			r = -errno;
+		else if (n > 0)
+			r = accept_one(listen_fd, options, &before, &children);
+		else if (n == 0 && children == 0)
+			break;
+		children = reap(false, children);
+	}
+	if (r < 0)
+		log_line(LOG_ERR, LOG_STOPPED, NULL, "waiting for connections: %s", g_strerror(-r));
+	/* What they do is not left half done. */
+	reap(true, children);
+	return r;
+}

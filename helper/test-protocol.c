@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <glib.h>
+#include <string.h>
+
+#include "protocol.h"
+
+/* Where fields lie in a packet. */
+#define AT_VERSION 4
+#define AT_VERB 6
+#define AT_SIZE 8
+#define AT_TEXT 16
+
+static size_t build_open(uint8_t packet[static HELPER_PACKET_MAX])
+{
+	struct helper_request request = { .verb = HELPER_OPEN, .requester = 1000 };
+
+	g_strlcpy(request.path, "sys/firmware/acpi/tables/SRAT", sizeof(request.path));
+	return helper_request_build(&request, packet);
+}
+
+static void test_open(void)
+{
+	uint8_t packet[HELPER_PACKET_MAX], again[HELPER_PACKET_MAX];
+	struct helper_request request;
+	size_t len = build_open(packet);
+
+	g_assert_cmpint(helper_request_parse(packet, len, &request), ==, 0);
+	g_assert_cmpint(request.verb, ==, HELPER_OPEN);
+	g_assert_cmpuint(request.requester, ==, 1000);
+	g_assert_cmpstr(request.path, ==, "sys/firmware/acpi/tables/SRAT");
+	g_assert_cmpmem(packet, len, again, helper_request_build(&request, again));
+}
+
+static void test_refused(void)
+{
+	static const struct {
+		size_t at;
+		uint8_t byte;
+		int result;
+	} changes[] = {
+		{ 0, 'x', -EPROTO },
+		{ AT_VERSION, 2, -EPROTONOSUPPORT },
+		{ AT_VERB, 0, -EPROTO },
+		{ AT_VERB, HELPER_VERB_MAX, -EPROTO },
+		{ AT_VERB + 1, 1, -EPROTO },
+		{ AT_SIZE, 1, -EPROTO },
+		{ AT_SIZE + 3, 0xff, -EPROTO },
+		{ AT_TEXT, 0, -EPROTO },
+		{ AT_TEXT + 3, '\n', -EPROTO },
+		{ AT_TEXT + 3, 0xc3, -EPROTO },
+		/* Behind the text's end, and where the 0 byte must be. */
+		{ AT_TEXT + 60, 1, -EPROTO },
+		{ AT_TEXT + HELPER_PATH_MAX - 1, 1, -EPROTO },
+	};
+	uint8_t packet[HELPER_PACKET_MAX];
+	struct helper_request request = { .requester = 7 };
+	size_t len;
+
+	for (gsize i = 0; i < G_N_ELEMENTS(changes); i++) {
+		len = build_open(packet);
+		packet[changes[i].at] = changes[i].byte;
+		g_assert_cmpint(helper_request_parse(packet, len, &request), ==, changes[i].result);
+	}
+	len = build_open(packet);
+	memset(packet + AT_TEXT, 'x', HELPER_PATH_MAX);
+	g_assert_cmpint(helper_request_parse(packet, len, &request), ==, -EPROTO);
+	len = build_open(packet);
+	for (size_t n = 0; n < len; n++)
+		g_assert_cmpint(helper_request_parse(packet, n, &request), ==, -EPROTO);
+	g_assert_cmpint(helper_request_parse(packet, len + 1, &request), ==, -EPROTO);
+	/* Nothing is written on an error. */
+	g_assert_cmpuint(request.requester, ==, 7);
+}
+
+static void test_reply(void)
+{
+	uint8_t packet[HELPER_PACKET_MAX];
+	struct helper_reply reply = { .kind = HELPER_END, .result = -EBUSY, .step = 3, .total = 7 };
+	struct helper_reply back;
+	size_t len;
+
+	/* One byte too long, and the last character has two: it goes as a whole. */
+	memset(reply.text, 'a', sizeof(reply.text));
+	memcpy(reply.text + sizeof(reply.text) - 2, "é", 2);
+	len = helper_reply_build(&reply, packet);
+	g_assert_cmpint(helper_reply_parse(packet, len, &back), ==, 0);
+	g_assert_cmpint(back.kind, ==, HELPER_END);
+	g_assert_cmpint(back.result, ==, -EBUSY);
+	g_assert_cmpuint(back.step, ==, 3);
+	g_assert_cmpuint(back.total, ==, 7);
+	g_assert_cmpuint(strlen(back.text), ==, sizeof(reply.text) - 2);
+	g_assert_true(g_utf8_validate(back.text, -1, NULL));
+
+	packet[AT_VERB] = 3;
+	g_assert_cmpint(helper_reply_parse(packet, len, &back), ==, -EPROTO);
+	packet[AT_VERB] = HELPER_STEP;
+	packet[16] = 1; /* result: a positive number */
+	packet[17] = packet[18] = packet[19] = 0;
+	g_assert_cmpint(helper_reply_parse(packet, len, &back), ==, -EPROTO);
+	g_assert_cmpint(helper_reply_parse(packet, len - 1, &back), ==, -EPROTO);
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/protocol/open", test_open);
+	g_test_add_func("/protocol/refused", test_refused);
+	g_test_add_func("/protocol/reply", test_reply);
+	return g_test_run();
+}
