@@ -27,6 +27,9 @@
 	X(BREAK_ROLLBACK_ROWS, "defect2", "roll-back of orders 7 and 8 leaves rows allocated")    \
 	X(BREAK_LAST_FRAME, "defect3", "a tree with one free frame counts as full")               \
 	X(BREAK_HUGE_WINDOW, "defect4", "a huge get looks at eight candidate trees only")         \
+	X(BREAK_REST, "interleave", "a tree that changes its kind during a search is left out")   \
+	X(BREAK_HELD, "interleave",                                                               \
+	  "a held tree that its slot leaves during a search is left out")                         \
 	X(BREAK_CLASS, "defect5", "a reserved tree is demoted")                                   \
 	X(BREAK_OFFLINE_PUT, "defect6", "a put brings its huge frame online")                     \
 	X(BREAK_SPLIT, "defect7", "the loser of a split refuses its put")                         \

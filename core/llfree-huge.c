@@ -185,21 +185,29 @@ static inline enum llfree_kind run_kind(const struct llfree *a, struct llfree_re
 	return worst;
 }
 
+/*
+ * The passes are as those of small_search(). Each run that is whole when it is looked at is seen by
+ * the first of them; that anything was seen and not taken is reason enough for the last.
+ */
 static int64_t huge_search(struct llfree *a, struct llfree_request request, uint64_t from,
-			   bool only_zeroed, unsigned *ret_lane)
+			   bool only_zeroed, unsigned *ret_lane, bool *ret_held)
 {
 	uint32_t slot = llfree_slot_index(a, request);
 	unsigned order = request.order, present = 0, seen = 0;
 	uint64_t step = order <= LLFREE_TREE_ORDER ? 1 : (uint64_t)1 << (order - LLFREE_TREE_ORDER);
 	uint64_t runs = a->ntrees / step, children = (uint64_t)1 << (order - LLFREE_HUGE_ORDER);
-	bool cut = false;
+	bool window = true, cut = false;
 
+	*ret_held = false;
 	if (!runs)
 		return -1;
 	from = from / step < runs ? from / step : 0;
-	for (unsigned pass = LLFREE_KIND_WHOLE; pass < LLFREE_KIND_NONE; pass++) {
-		if (pass > LLFREE_KIND_WHOLE && !(present >> pass & 1))
+	for (unsigned pass = LLFREE_KIND_WHOLE; pass <= LLFREE_PASS_REST; pass++) {
+		if (pass > LLFREE_KIND_WHOLE &&
+		    !(pass == LLFREE_PASS_REST ? present : present >> pass & 1))
 			continue;
+		if (pass == LLFREE_PASS_REST && llfree_break(BREAK_REST))
+			break;
 
 		uint64_t run = from;
 
@@ -222,9 +230,13 @@ static int64_t huge_search(struct llfree *a, struct llfree_request request, uint
 			/*
 			 * The first pass takes any tree of a matching class, partly used or whole.
 			 */
-			if (kind > pass || (kind < pass && pass != LLFREE_KIND_WHOLE)) {
-				if (!cut && i >= LLFREE_HUGE_WINDOW && kind == LLFREE_KIND_TAKEN &&
-				    pass == LLFREE_KIND_WHOLE) {
+			if (pass == LLFREE_PASS_REST
+				    ? kind >= LLFREE_KIND_HELD
+				    : kind > pass || (kind < pass && pass != LLFREE_KIND_WHOLE)) {
+				*ret_held |= kind == LLFREE_KIND_HELD && pass == LLFREE_PASS_REST;
+				if (window && i >= LLFREE_HUGE_WINDOW &&
+				    kind == LLFREE_KIND_TAKEN && pass == LLFREE_KIND_WHOLE) {
+					window = false;
 					cut = true;
 					break;
 				}
@@ -332,6 +344,7 @@ int llfree_huge_get(struct llfree *a, struct llfree_request request, uint64_t *r
 	uint64_t tree = plat_load_relaxed(hint);
 	unsigned lane = 0;
 	int64_t child = -1;
+	bool held = false;
 
 	/* More often than not the next tree will do. */
 	if (request.order == LLFREE_HUGE_ORDER && !request.flags && tree + 1 < a->ntrees &&
@@ -346,9 +359,9 @@ int llfree_huge_get(struct llfree *a, struct llfree_request request, uint64_t *r
 	}
 	do {
 		if (plat_unlikely(request.flags & LLFREE_ZEROED))
-			child = huge_search(a, request, tree, true, &lane);
+			child = huge_search(a, request, tree, true, &lane, &held);
 		if (child < 0)
-			child = huge_search(a, request, tree, false, &lane);
+			child = huge_search(a, request, tree, false, &lane, &held);
 		if (plat_likely(child >= 0)) {
 			if ((uint64_t)child / LLFREE_TREE_CHILDREN != tree)
 				plat_store_relaxed(hint, (uint64_t)child / LLFREE_TREE_CHILDREN);
@@ -356,7 +369,7 @@ int llfree_huge_get(struct llfree *a, struct llfree_request request, uint64_t *r
 			return (lane & LLFREE_LANE_ZEROED) != 0;
 		}
 		/* A frame in a slot's hand is all that may keep a child from being whole. */
-	} while (llfree_flush_admitted(a, request.class));
+	} while (llfree_flush_admitted(a, request.class, held));
 	return LLFREE_ENOMEM;
 }
 

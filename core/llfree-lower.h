@@ -254,10 +254,11 @@ plat_inline int64_t llfree_child_get(const struct llfree *a, uint64_t child, uns
 	uint64_t flip = llfree_lane_flip(lane);
 
 	/*
-	 * Order 0: each miss means that others took and gave frames meanwhile. The bound is for
-	 * damaged metadata only, where the count promises what the bits do not have.
+	 * Each miss means that others took, and for order 0 gave, frames meanwhile. Order 0 goes on
+	 * though it found nothing; the bound is for damaged metadata, where the count promises what
+	 * the bits do not have.
 	 */
-	for (unsigned tries = 0; tries < 1024; tries++) {
+	for (unsigned tries = 0; order || tries < 1024; tries++) {
 		/* The last child may be short, and damaged. */
 		if (pos >= 0 && plat_unlikely((unsigned)pos + n > llfree_child_frames(a, child)))
 			break;

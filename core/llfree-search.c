@@ -53,7 +53,7 @@ enum llfree_kind llfree_tree_reserve(const struct llfree *a, unsigned want, uint
 	/* Each round after the first: another slot was faster with the tree chosen. */
 	for (;;) {
 		uint64_t best = NO_KEY, best_tree = 0, best_word = 0, tree = from;
-		enum llfree_kind kind;
+		enum llfree_kind kind, nothing = LLFREE_KIND_NONE;
 
 		for (uint32_t i = 0; i < a->ntrees; i++, tree++) {
 			if (plat_unlikely(tree >= a->ntrees))
@@ -68,8 +68,11 @@ enum llfree_kind llfree_tree_reserve(const struct llfree *a, unsigned want, uint
 			uint64_t word = plat_load_relaxed(&a->trees[tree]);
 
 			kind = llfree_tree_kind(a, want, slot, word, free);
-			if (kind == LLFREE_KIND_NONE)
+			if (kind >= LLFREE_KIND_HELD) {
+				if (kind < nothing)
+					nothing = kind;
 				continue;
+			}
 
 			uint64_t key = tree_key(a, want, kind, word, free);
 
@@ -82,7 +85,7 @@ enum llfree_kind llfree_tree_reserve(const struct llfree *a, unsigned want, uint
 				break;
 		}
 		if (best == NO_KEY)
-			return LLFREE_KIND_NONE;
+			return nothing;
 		kind = (enum llfree_kind)(best >> 32);
 		*ret_tree = best_tree;
 		if (kind == LLFREE_KIND_RESERVED || kind == LLFREE_KIND_STOLEN ||
@@ -120,48 +123,106 @@ static void small_found(struct llfree *a, struct llfree_request request, uint64_
 }
 
 /*
+ * Which trees a search has looked through: a bit for each 2^shift trees, that many that the bits
+ * suffice for all (up to 64 GiB a bit for each). A group counts when all its trees were looked
+ * through, or had nothing to look for, in one pass.
+ */
+#define LOOKED_WORDS 64u
+struct looked {
+	uint64_t groups[LOOKED_WORDS];
+	unsigned shift, left; /* groups without their bit */
+};
+
+static void looked_init(const struct llfree *a, struct looked *l)
+{
+	unsigned words;
+
+	for (l->shift = 0; (a->ntrees - 1) >> l->shift >= LOOKED_WORDS * 64; l->shift++)
+		;
+	l->left = ((a->ntrees - 1) >> l->shift) + 1;
+	words = (l->left + 63) / 64;
+	for (unsigned i = 0; i < words; i++)
+		l->groups[i] = 0;
+}
+
+plat_inline bool looked_at(const struct looked *l, uint64_t tree)
+{
+	uint64_t group = tree >> l->shift;
+
+	return l->groups[group / 64] >> group % 64 & 1;
+}
+
+static void looked_mark(struct looked *l, uint64_t tree)
+{
+	uint64_t group = tree >> l->shift;
+
+	l->groups[group / 64] |= (uint64_t)1 << group % 64;
+	l->left--;
+}
+
+/*
  * Orders 1 to 8: a tree with room may still lack an aligned run, so each is tried, in the order of
- * the kinds and then of nearness; no tree twice, unless the window cut the first round short.
+ * the kinds and then of nearness. A tree may change its kind between two passes and be in none of
+ * them what the pass wants: the last pass takes all trees that were not looked through by then. So
+ * when nothing is found, each tree that is not held was looked at in the call, once by and large.
  */
 static int64_t small_search(struct llfree *a, struct llfree_request request, uint64_t from,
-			    unsigned *ret_lane)
+			    unsigned *ret_lane, bool *ret_held)
 {
 	uint32_t slot = llfree_slot_index(a, request);
 	unsigned n = 1u << request.order, present = 0;
-	bool cut = false;
+	bool window = true, cut = false, whole_group = true;
+	struct looked looked;
 
-	for (unsigned pass = 0; pass < LLFREE_KIND_NONE; pass++) {
-		if (pass && !(present >> pass & 1))
+	*ret_held = false;
+	looked_init(a, &looked);
+	from = from >> looked.shift << looked.shift;
+	for (unsigned pass = 0; pass <= LLFREE_PASS_REST && looked.left; pass++) {
+		if (pass && pass < LLFREE_PASS_REST && !(present >> pass & 1))
 			continue;
+		if (pass == LLFREE_PASS_REST && llfree_break(BREAK_REST))
+			break;
 
 		uint64_t tree = from;
 
 		for (uint32_t i = 0; i < a->ntrees; i++, tree++) {
 			if (plat_unlikely(tree >= a->ntrees))
 				tree = 0;
+			if (looked_at(&looked, tree))
+				continue;
+			if (!(tree & (((uint64_t)1 << looked.shift) - 1)))
+				whole_group = true;
 
 			unsigned free = llfree_tree_free(a, tree);
 
-			if (free < n)
-				continue;
+			if (free >= n) {
+				uint64_t word = plat_load_relaxed(&a->trees[tree]);
+				enum llfree_kind kind =
+					llfree_tree_kind(a, request.class, slot, word, free);
 
-			uint64_t word = plat_load_relaxed(&a->trees[tree]);
-			enum llfree_kind kind =
-				llfree_tree_kind(a, request.class, slot, word, free);
+				if (!pass)
+					present |= 1u << kind;
+				if (kind == pass ||
+				    (pass == LLFREE_PASS_REST && kind < LLFREE_KIND_HELD)) {
+					int64_t frame = llfree_tree_get(a, tree, request.order,
+									~(uint64_t)0, ret_lane);
 
-			if (!pass)
-				present |= 1u << kind;
-			if (kind == pass) {
-				int64_t frame = llfree_tree_get(a, tree, request.order,
-								~(uint64_t)0, ret_lane);
-
-				if (frame >= 0) {
-					small_found(a, request, word, kind, tree, (uint64_t)frame);
-					return frame;
+					if (frame >= 0) {
+						small_found(a, request, word, kind, tree,
+							    (uint64_t)frame);
+						return frame;
+					}
+				} else if (kind != LLFREE_KIND_NONE) {
+					whole_group = false;
+					*ret_held |= pass == LLFREE_PASS_REST;
 				}
 			}
-			if (!pass && !cut && i >= LLFREE_SEARCH_WINDOW &&
+			if (whole_group && (((tree + 1) >> looked.shift) != tree >> looked.shift ||
+					    tree + 1 == a->ntrees))
+				looked_mark(&looked, tree);
+			if (!pass && window && i >= LLFREE_SEARCH_WINDOW &&
 			    (present & (1u << LLFREE_KIND_WHOLE | 1u << LLFREE_KIND_TAKEN))) {
+				window = false;
 				cut = true;
 				break;
 			}
@@ -172,13 +233,14 @@ static int64_t small_search(struct llfree *a, struct llfree_request request, uin
 			cut = false;
 			from = from + LLFREE_SEARCH_WINDOW < a->ntrees ? from + LLFREE_SEARCH_WINDOW
 								       : 0;
+			from = from >> looked.shift << looked.shift;
 		}
 	}
 	return -1;
 }
 
 static int64_t uncached_search(struct llfree *a, struct llfree_request request, uint64_t from,
-			       unsigned *ret_lane)
+			       unsigned *ret_lane, bool *ret_held)
 {
 	uint32_t slot = llfree_slot_index(a, request);
 	uint64_t *hint = &a->slots[slot].cache, tree;
@@ -186,7 +248,8 @@ static int64_t uncached_search(struct llfree *a, struct llfree_request request, 
 	for (unsigned tries = 0; tries < 1024; tries++) {
 		enum llfree_kind kind = llfree_tree_reserve(a, request.class, slot, from, &tree);
 
-		if (kind == LLFREE_KIND_NONE)
+		*ret_held = kind == LLFREE_KIND_HELD;
+		if (kind >= LLFREE_KIND_HELD)
 			return -1;
 
 		int64_t frame = llfree_tree_get(a, tree, 0, ~(uint64_t)0, ret_lane);
@@ -237,7 +300,7 @@ int llfree_small_get(struct llfree *a, struct llfree_request request, uint64_t *
 {
 	uint32_t slot = llfree_slot_index(a, request);
 	struct llfree_slot *s = &a->slots[slot];
-	bool cached = llfree_cached(a);
+	bool cached = llfree_cached(a), held = false;
 	/* Relaxed: hints. */
 	uint64_t row = cached ? plat_load_relaxed(&s->small)
 			      : llfree_cache_half(plat_load_relaxed(&s->cache)) / 2;
@@ -264,14 +327,14 @@ int llfree_small_get(struct llfree *a, struct llfree_request request, uint64_t *
 		}
 	}
 	do {
-		frame = request.order ? small_search(a, request, tree, &lane)
-				      : uncached_search(a, request, tree, &lane);
+		frame = request.order ? small_search(a, request, tree, &lane, &held)
+				      : uncached_search(a, request, tree, &lane, &held);
 		if (frame >= 0)
 			goto found;
 		/*
 		 * Only what slots had in hand can still make a run; once each time there was some.
 		 */
-	} while (llfree_flush_admitted(a, request.class));
+	} while (llfree_flush_admitted(a, request.class, held));
 	return LLFREE_ENOMEM;
 found:
 	*ret_frame = (uint64_t)frame;

@@ -54,9 +54,9 @@ void llfree_flush_freed(const struct llfree *a, uint32_t slot)
 	flush_word(a, &a->slots[slot].freed);
 }
 
-bool llfree_flush_admitted(const struct llfree *a, unsigned want)
+bool llfree_flush_admitted(const struct llfree *a, unsigned want, bool held)
 {
-	bool any = false;
+	bool any = held && !llfree_break(BREAK_HELD);
 
 	if (llfree_break(BREAK_STEAL))
 		return false;

@@ -18,8 +18,11 @@ enum llfree_kind {
 	LLFREE_KIND_RESERVED, /* another slot has it reserved */
 	LLFREE_KIND_STOLEN,   /* another class, which stays */
 	LLFREE_KIND_DEMOTED,  /* another class, which changes */
-	LLFREE_KIND_NONE
+	LLFREE_KIND_HELD, /* would be demoted, but another slot has it reserved: not until it leaves */
+	LLFREE_KIND_NONE /* the policy does not admit it */
 };
+/* The pass of a search that takes what is admitted and was not looked through yet, in any order. */
+#define LLFREE_PASS_REST LLFREE_KIND_HELD
 
 /*
  * How many trees are looked at before one that is wholly free is broken: 4 GiB. A search that went
@@ -67,8 +70,13 @@ plat_inline enum llfree_kind llfree_tree_kind(const struct llfree *a, unsigned w
 	int verdict = a->verdict[want][llfree_tree_class(tree)];
 	unsigned slot1 = llfree_tree_slot1(tree);
 
-	if (plat_unlikely(slot1 && slot1 != slot + 1 && !llfree_break(BREAK_CLASS)))
-		return verdict >= LLFREE_STEAL ? LLFREE_KIND_RESERVED : LLFREE_KIND_NONE;
+	if (plat_unlikely(slot1 && slot1 != slot + 1 && !llfree_break(BREAK_CLASS))) {
+		if (verdict >= LLFREE_STEAL)
+			return LLFREE_KIND_RESERVED;
+		/* A slot that there is not, which only damage makes, never leaves. */
+		return verdict == LLFREE_DEMOTE && slot1 <= a->slot_count ? LLFREE_KIND_HELD
+									  : LLFREE_KIND_NONE;
+	}
 	if (free == LLFREE_TREE_FRAMES && (tree & LLFREE_TREE_FRESH))
 		return LLFREE_KIND_WHOLE;
 	if (plat_likely(verdict >= 0))
@@ -93,8 +101,8 @@ plat_inline bool llfree_slot_admits(const struct llfree *a, unsigned want, uint3
 }
 
 /*
- * The best tree with a free frame for @want: reserved for @slot where the kind allows it. The kind,
- * NONE: there is none.
+ * The best tree with a free frame for @want: reserved for @slot where the kind allows it. The kind;
+ * HELD: there are none but held ones; NONE: there is none.
  */
 enum llfree_kind llfree_tree_reserve(const struct llfree *a, unsigned want, uint32_t slot,
 				     uint64_t from, uint64_t *ret_tree);
@@ -108,9 +116,11 @@ bool llfree_tree_claim(const struct llfree *a, uint64_t tree, uint64_t tree_word
 void llfree_tree_reclass(const struct llfree *a, uint64_t tree, unsigned want);
 /*
  * The last resort before ENOMEM: slots that @want may take from are emptied, and trees that it
- * could only demote are no longer reserved. True if that changed anything.
+ * could only demote are no longer reserved. True if another search may find what the last one did
+ * not: because that changed something, or because the last one met a held tree, @held, which its
+ * slot may have left since.
  */
-bool llfree_flush_admitted(const struct llfree *a, unsigned want);
+bool llfree_flush_admitted(const struct llfree *a, unsigned want, bool held);
 /* One frame from any slot's hand. */
 bool llfree_steal(const struct llfree *a, unsigned want, uint64_t *ret_frame, bool *ret_zeroed);
 

@@ -223,10 +223,10 @@ static plat_noinline int cached_get(struct llfree *a, struct llfree_request requ
 		unsigned lane;
 		int64_t frame;
 
-		if (kind == LLFREE_KIND_NONE) {
+		if (kind >= LLFREE_KIND_HELD) {
 			if (llfree_steal(a, request.class, ret_frame, &zeroed))
 				return zeroed;
-			if (!llfree_flush_admitted(a, request.class))
+			if (!llfree_flush_admitted(a, request.class, kind == LLFREE_KIND_HELD))
 				break;
 			continue;
 		}

@@ -27,7 +27,7 @@
 
 enum llfree_error {
 	LLFREE_EBUSY = -16,  /* frames in use; for get_at also: barred */
-	LLFREE_ENOMEM = -12, /* nothing free, exactly: see llfree_get() */
+	LLFREE_ENOMEM = -12, /* nothing free; what that means exactly: see llfree_get() */
 	LLFREE_EINVAL = -22, /* an argument makes no sense: order, class, slot, alignment, flags */
 	LLFREE_ENOSPC = -28, /* a metadata buffer is too small */
 	LLFREE_EROFS = -30,  /* the handle is read-only */
@@ -182,10 +182,18 @@ plat_inline struct llfree_slot *llfree_slot_of(const struct llfree *a,
 /*
  * Allocate 2^order frames, aligned to their size. 0 or LLFREE_GOT_ZEROED.
  *
- * When it fails with ENOMEM: for each aligned run of this order in trees whose class the policy
- * admits there was an instant during the call when the run was not wholly free and online (frames
- * that another operation has reserved, be it only to give them back, count as not free). If no put,
- * no give-back, no drain and no online overlapped the call, one instant serves for all runs.
+ * When it fails with ENOMEM, there was for each aligned run of this order an instant *during the
+ * call* at which the run was not free: a run that is free from the beginning of the call to its end
+ * is found, whatever others do meanwhile. *Free* means here:
+ *   - its huge frames are online and not bad, and the policy admits the class of its tree;
+ *   - each frame is free, or in the hand of a slot whose class the policy admits;
+ *   - and none is reserved by another operation under way, be it only to give it back at once: the
+ *     loser of a race, a slot that is being filled or emptied (up to 32 frames of one huge frame).
+ * The instants of different runs differ, if others put, drain, online or give back during the call:
+ * a run may be freed behind the search while another is taken before it. If none of these overlaps
+ * the call, free memory only shrinks, and at the end of the call no run of the order was free.
+ * (Order 0 gives up besides after others took 1024 times what it had just seen; this bound is for
+ * damaged metadata, where a count promises what the bits do not have.)
  */
 plat_inline int llfree_get(struct llfree *a, struct llfree_request request, uint64_t *ret_frame)
 {

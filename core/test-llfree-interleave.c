@@ -9,6 +9,7 @@
  * and ThreadSanitizer looks at them in the suite "threads".
  */
 #include "test-llfree.h"
+#include "llfree-upper.h"
 
 #include <ucontext.h>
 
@@ -26,11 +27,13 @@ struct scenario {
 	void (*setup)(void);
 	void (*thread[MAX_THREADS])(void);
 	void (*verify)(void);
+	unsigned classes; /* 0: one */
 };
 
 static struct pool pool;
 static struct llfree *const a = &pool.a;
-static unsigned char owner[16384]; /* per frame: 0 free, 1 allocated */
+#define MAX_FRAMES 16384u
+static unsigned char owner[MAX_FRAMES]; /* per frame: 0 free, 1 allocated */
 static int result[MAX_THREADS][4];
 static uint64_t frame[MAX_THREADS][4];
 
@@ -78,10 +81,107 @@ static unsigned count_runnable(int except)
 	return n;
 }
 
+/*
+ * The contract of a get that fails: no run of its order was free during the whole call. A schedule
+ * in which a get failed is run once more, and the pool looked at before every atomic access, which
+ * are all the states there are.
+ */
+static bool watching, failed;
+static struct watch {
+	bool active;
+	unsigned order, n;
+	uint64_t still[MAX_FRAMES]; /* runs that were free all the time */
+} watches[MAX_THREADS];
+
+/* Frames of [from, from + n) in slots' hands: free, though their bits say otherwise. */
+static unsigned in_hands(uint64_t from, uint64_t n)
+{
+	unsigned count = 0;
+
+	for (uint32_t i = 0; i < a->slot_count; i++) {
+		const uint64_t words[2] = { a->slots[i].cache, a->slots[i].freed };
+
+		for (int w = 0; w < 2; w++) {
+			uint64_t first = llfree_cache_half(words[w]) * LLFREE_HALF_FRAMES;
+
+			if (!(words[w] & LLFREE_CACHE_VALID) ||
+			    first + LLFREE_HALF_FRAMES <= from || first >= from + n)
+				continue;
+			for (uint64_t f = first; f < first + LLFREE_HALF_FRAMES; f++)
+				count += (words[w] >> (f - first) & 1) && f >= from && f < from + n;
+		}
+	}
+	return count;
+}
+
+/*
+ * Free and online; and the child's count, where it has one, covers the run: what it does not is
+ * reserved by others.
+ */
+static bool run_is_free(uint64_t at, unsigned order)
+{
+	uint64_t n = (uint64_t)1 << order, step = n < LLFREE_CHILD_FRAMES ? n : LLFREE_CHILD_FRAMES;
+
+	for (uint64_t f = at; f < at + n; f += step) {
+		uint64_t child = f / LLFREE_CHILD_FRAMES, bits = 0;
+		unsigned lane = llfree_lane(a->entries[child / LLFREE_WORD_LANES], child);
+		unsigned hand = in_hands(f, step);
+
+		if (lane >= LLFREE_LANE_BAD || llfree_lane_free(lane) + hand < step)
+			return false;
+		for (uint64_t i = f; i < f + step; i += 64)
+			bits += plat_popcount((a->bits[i / 64] ^ llfree_lane_flip(lane)) &
+					      llfree_run_mask(order < 6 ? order : 6) << i % 64);
+		if (bits + hand != step)
+			return false;
+	}
+	return true;
+}
+
+static void watch(void)
+{
+	for (unsigned t = 0; t < nthreads; t++) {
+		struct watch *w = &watches[t];
+		unsigned n = 0;
+
+		for (unsigned i = 0; w->active && i < w->n; i++)
+			if (run_is_free(w->still[i], w->order))
+				w->still[n++] = w->still[i];
+		w->n = n;
+	}
+}
+
+static void watch_begin(unsigned t, unsigned order)
+{
+	struct watch *w = &watches[t];
+
+	w->active = watching;
+	w->order = order;
+	w->n = 0;
+	for (uint64_t f = 0; watching && f + (1u << order) <= a->frames; f += 1u << order)
+		w->still[w->n++] = f;
+}
+
+static void watch_end(unsigned t, int r)
+{
+	struct watch *w = &watches[t];
+
+	watch();
+	if (r < 0 && w->n) {
+		fprintf(stderr, "%s: get of order %u failed, %llu was free all the time\n",
+			scenario->name, w->order, (unsigned long long)w->still[0]);
+		check(!"a get fails only if no run was free all the time");
+	}
+	w->active = false;
+	failed |= r < 0;
+}
+
 static void point(void)
 {
 	unsigned c;
 
+	if (watching)
+		watch();
 	if (current < 0 || preemptions >= bound)
 		return;
 	c = choose(1 + count_runnable(current));
@@ -141,11 +241,13 @@ static unsigned self(void)
 	return (unsigned)current;
 }
 
-static void get(unsigned i, unsigned order, unsigned slot)
+static void get_class(unsigned i, unsigned order, unsigned class, unsigned slot)
 {
 	unsigned t = self();
 
-	result[t][i] = llfree_get(a, req(order, 0, slot), &frame[t][i]);
+	watch_begin(t, order);
+	result[t][i] = llfree_get(a, req(order, class, slot), &frame[t][i]);
+	watch_end(t, result[t][i]);
 	if (result[t][i] >= 0) {
 		check_eq(frame[t][i] % (1u << order), 0);
 		for (uint64_t f = frame[t][i]; f < frame[t][i] + (1u << order); f++) {
@@ -153,6 +255,11 @@ static void get(unsigned i, unsigned order, unsigned slot)
 			owner[f] = 1;
 		}
 	}
+}
+
+static void get(unsigned i, unsigned order, unsigned slot)
+{
+	get_class(i, order, 0, slot);
 }
 
 static void get_at(unsigned i, uint64_t at, unsigned order)
@@ -504,6 +611,153 @@ static void double_huge(void)
 	result[self()][0] = llfree_put(a, 0, req(9, 0, 0));
 }
 
+/*
+ * A search looks at trees in several passes, by how well they suit; a tree may change that between
+ * them. Tree 0 has frames and no run. Tree 1 has the only run of order @order, and slot @slot is
+ * working there.
+ */
+static void kinds_setup(unsigned order, unsigned class, unsigned slot)
+{
+	uint64_t f, run = 4096 + 2048;
+
+	for (f = 0; f < 4096; f++)
+		if (f % 32)
+			setup_take(f, 0);
+	for (f = 4096; f < 8192; f++)
+		if ((f < run || f >= run + (1u << order)) && (f >= run || f % 64))
+			setup_take(f, 0);
+	/* Slots begin apart: the second one's hint is tree 1. */
+	a->trees[0] = llfree_tree_word(0, 0, 0, 0);
+	a->trees[1] = llfree_tree_word(class, 0, class * scenario->slots + slot + 1, 0);
+}
+
+static void kinds3_setup(void)
+{
+	kinds_setup(3, 0, 1);
+}
+
+static void kinds7_setup(void)
+{
+	kinds_setup(7, 0, 1);
+}
+
+static void kinds9_setup(void)
+{
+	kinds_setup(9, 0, 1);
+}
+
+static void kinds10_setup(void)
+{
+	kinds_setup(10, 0, 1);
+}
+
+static void demote3_setup(void)
+{
+	kinds_setup(3, 1, 0);
+}
+
+static void demote10_setup(void)
+{
+	kinds_setup(10, 1, 0);
+}
+
+/* Trees 2 and 3 are whole, and slot 1 is working there. */
+static void kinds13_setup(void)
+{
+	uint64_t f;
+
+	for (f = 0; f < 8192; f++)
+		if (f % 32)
+			setup_take(f, 0);
+	a->trees[2] = llfree_tree_word(0, 0, 2, 0);
+	a->trees[3] = llfree_tree_word(0, 0, 2, 0);
+}
+
+static void kinds_get3(void)
+{
+	get(0, 3, 0);
+}
+
+static void kinds_get7(void)
+{
+	get(0, 7, 0);
+}
+
+static void kinds_get9(void)
+{
+	get(0, 9, 0);
+}
+
+static void kinds_get10(void)
+{
+	get(0, 10, 0);
+}
+
+static void kinds_get13(void)
+{
+	get(0, 13, 0);
+}
+
+/* The only run was there all the time. */
+static void kinds_verify(void)
+{
+	check(result[0][0] >= 0);
+}
+
+static void leave_tree(void)
+{
+	check_eq(llfree_drain(a, 1), 0);
+}
+
+/* As if slot 1 gave these two up, one after the other. */
+static void leave_trees(void)
+{
+	llfree_tree_leave(a, 2, 1);
+	llfree_tree_leave(a, 3, 1);
+}
+
+/* The slot of the other class leaves the tree, and takes it again. */
+static void leave_and_return(void)
+{
+	uint32_t slot = scenario->slots;
+
+	check_eq(llfree_drain(a, slot), 0);
+	get_class(0, 0, 1, 0);
+	check_eq(llfree_drain(a, slot), 0);
+}
+
+/* Tree 1 is wholly free, then not: one of its frames is taken, and comes back. */
+static void whole_kind_setup(void)
+{
+	for (uint64_t f = 0; f < 4096; f++)
+		if (f % 32)
+			setup_take(f, 0);
+}
+
+static void whole_kind_change(void)
+{
+	get_at(0, 4096 + 1000, 0);
+	if (result[self()][0] >= 0)
+		put(4096 + 1000, 0, 1);
+	get_at(1, 4096 + 2000, 0);
+}
+
+/* The class of the tree with the run goes to and fro. */
+static void class_setup(void)
+{
+	kinds_setup(3, 0, 1);
+	check_eq(llfree_drain(a, LLFREE_ALL_SLOTS), 0);
+}
+
+static void class_change(void)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		int r = llfree_set_class(a, 8, i % 2 ? 0 : 1);
+
+		check(r == 0 || r == LLFREE_EBUSY);
+	}
+}
+
 static const struct scenario scenarios[] = {
 	{ "last two frames",
 	  2,
@@ -683,11 +937,114 @@ static const struct scenario scenarios[] = {
 	  double_huge_setup,
 	  { double_huge, double_huge },
 	  run_verify },
+	{ "kind changes, order 3",
+	  2,
+	  LLFREE_UNCACHED,
+	  2,
+	  8192,
+	  2,
+	  kinds3_setup,
+	  { kinds_get3, leave_tree },
+	  kinds_verify },
+	{ "kind changes, order 3, cached",
+	  2,
+	  0,
+	  2,
+	  8192,
+	  2,
+	  kinds3_setup,
+	  { kinds_get3, leave_tree },
+	  kinds_verify },
+	{ "kind changes, order 7",
+	  2,
+	  LLFREE_UNCACHED,
+	  2,
+	  8192,
+	  2,
+	  kinds7_setup,
+	  { kinds_get7, leave_tree },
+	  kinds_verify },
+	{ "kind changes, order 9",
+	  2,
+	  LLFREE_UNCACHED,
+	  2,
+	  8192,
+	  2,
+	  kinds9_setup,
+	  { kinds_get9, leave_tree },
+	  kinds_verify },
+	{ "kind changes, order 10",
+	  2,
+	  LLFREE_UNCACHED,
+	  2,
+	  8192,
+	  2,
+	  kinds10_setup,
+	  { kinds_get10, leave_tree },
+	  kinds_verify },
+	{ "kind changes, order 13",
+	  2,
+	  LLFREE_UNCACHED,
+	  2,
+	  16384,
+	  2,
+	  kinds13_setup,
+	  { kinds_get13, leave_trees },
+	  kinds_verify },
+	{ "whole tree is broken, order 3",
+	  2,
+	  LLFREE_UNCACHED,
+	  2,
+	  8192,
+	  2,
+	  whole_kind_setup,
+	  { kinds_get3, whole_kind_change },
+	  kinds_verify },
+	{ "whole tree is broken, order 10",
+	  2,
+	  LLFREE_UNCACHED,
+	  2,
+	  8192,
+	  2,
+	  whole_kind_setup,
+	  { kinds_get10, whole_kind_change },
+	  kinds_verify },
+	{ "tree to demote is left and taken, order 3",
+	  2,
+	  LLFREE_UNCACHED,
+	  2,
+	  8192,
+	  1,
+	  demote3_setup,
+	  { kinds_get3, leave_and_return },
+	  kinds_verify,
+	  2 },
+	{ "tree to demote is left and taken, order 10",
+	  2,
+	  LLFREE_UNCACHED,
+	  2,
+	  8192,
+	  1,
+	  demote10_setup,
+	  { kinds_get10, leave_and_return },
+	  kinds_verify,
+	  2 },
+	{ "class changes",
+	  2,
+	  LLFREE_UNCACHED,
+	  2,
+	  8192,
+	  2,
+	  class_setup,
+	  { kinds_get3, class_change },
+	  kinds_verify,
+	  2 },
 };
 
 static uint64_t explore(const struct scenario *s, unsigned extra)
 {
-	struct llfree_config c = config_of(s->frames, 1, s->slots, s->flags);
+	struct llfree_config c =
+		config_of(s->frames, s->classes ? s->classes : 1, s->slots, s->flags);
 	uint64_t runs = 0;
 	unsigned char *lower, *upper, *owners;
 	struct llfree handle;
@@ -717,9 +1074,17 @@ static uint64_t explore(const struct scenario *s, unsigned extra)
 		memcpy(owner, owners, s->frames);
 		pool.a = handle;
 		memset(result, 0xff, sizeof(result));
+		failed = false;
 		test_on_point = point;
 		run_once();
 		test_on_point = NULL;
+		if (failed && !watching) {
+			/* The same schedule again, watched. */
+			watching = true;
+			prefix = nchoices;
+			continue;
+		}
+		watching = false;
 		runs++;
 		check_eq(llfree_check(a), 0);
 		check_eq(llfree_stats_exact(a, &st), 0);
@@ -728,7 +1093,7 @@ static uint64_t explore(const struct scenario *s, unsigned extra)
 		check_eq(st.used, used);
 		if (s->verify)
 			s->verify();
-	} while (next_schedule());
+	} while (watching || next_schedule());
 	free(lower);
 	free(upper);
 	free(owners);
@@ -738,7 +1103,12 @@ static uint64_t explore(const struct scenario *s, unsigned extra)
 
 void suite_interleave(void)
 {
+	const char *only = getenv("MORSEL_TEST_SCENARIO");
+
 	for (unsigned i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++) {
+		if (only && strcmp(only, scenarios[i].name))
+			continue;
+
 		uint64_t runs = explore(&scenarios[i], test_scale > 1);
 
 		printf("# %s: %llu schedules, %u preemptions\n", scenarios[i].name,

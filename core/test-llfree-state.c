@@ -330,10 +330,27 @@ void suite_classes(void)
 	}
 }
 
+/* Trees of another class, none zeroed: the search for zeroed ones ends, and any will do. */
+static void zeroed_of_other_class(void)
+{
+	struct llfree_config c = config_of(4096 * 32, 2, 1, 0);
+	uint64_t frame;
+	struct pool p;
+
+	pool_new(&p, &c);
+	for (unsigned tree = 0; tree < 32; tree++)
+		check_eq(llfree_set_class(&p.a, tree * LLFREE_TREE_CHILDREN, 0), 0);
+	for (unsigned order = LLFREE_HUGE_ORDER; order <= LLFREE_TREE_ORDER + 1; order++)
+		check_eq(llfree_get(&p.a, req_zeroed(order, 1, 0), &frame), 0);
+	check_eq(llfree_check(&p.a), 0);
+	pool_done(&p);
+}
+
 void suite_zeroed(void)
 {
 	static const unsigned modes[] = { 0, LLFREE_UNCACHED, LLFREE_PERSISTENT };
 
+	zeroed_of_other_class();
 	for (unsigned m = 0; m < 3; m++) {
 		for (unsigned order = 0; order <= 12; order++) {
 			struct llfree_config c = config_of(4096, 1, 1, modes[m]);

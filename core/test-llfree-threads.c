@@ -203,3 +203,103 @@ void suite_split_threads(void)
 		pool_done(&p);
 	}
 }
+
+/*
+ * A get fails only if no run was free all the time: one thread gets and puts the pool's only run of
+ * an order again and again, while another changes everything about its tree but takes none of the
+ * run's frames: who has the tree reserved, its class, how full it is.
+ */
+struct contract {
+	struct pool p;
+	uint64_t run;
+	unsigned order, steps;
+	bool done;
+	pthread_barrier_t barrier;
+};
+
+#define CONTRACT_TREE 2u
+
+/* Frames apart from each other; few in most children, so that a get of one takes none elsewhere. */
+static bool contract_single(const struct contract *c, uint64_t frame)
+{
+	uint64_t child = frame / LLFREE_CHILD_FRAMES, run = c->run / LLFREE_CHILD_FRAMES;
+
+	if (frame >= c->run && frame < c->run + (1ull << c->order))
+		return false;
+	return frame % 128 == 33 || (child == run && frame % 4 == 3 && c->order < 9);
+}
+
+static void *contract_change(void *arg)
+{
+	struct contract *c = arg;
+	struct llfree *a = &c->p.a;
+	uint64_t random = test_seed, huge = CONTRACT_TREE * LLFREE_TREE_CHILDREN;
+
+	pthread_barrier_wait(&c->barrier);
+	while (!__atomic_load_n(&c->done, __ATOMIC_ACQUIRE)) {
+		uint64_t what = test_random(&random) % 4, frame;
+		unsigned class = (unsigned)test_random(&random) % 2;
+
+		if (what == 0) {
+			check_eq(llfree_drain(a, (uint32_t)(test_random(&random) % 4)), 0);
+		} else if (what == 1) {
+			int r = llfree_set_class(a, test_random(&random) % 2 ? huge : 0, class);
+
+			check(r == 0 || r == LLFREE_EBUSY);
+		} else if (c->order < LLFREE_TREE_ORDER &&
+			   llfree_get(a, req(0, class, 1), &frame) >= 0) {
+			/* A run that is the whole tree would be what suits it best. */
+			check(contract_single(c, frame));
+			check_eq(llfree_put(a, frame, req(0, class, 1)), 0);
+		}
+	}
+	return NULL;
+}
+
+void suite_contract(void)
+{
+	static const unsigned modes[] = { 0, LLFREE_UNCACHED, LLFREE_PERSISTENT };
+	static const unsigned orders[] = { 1, 3, 6, 7, 8, 9, 10, 11, 12 };
+
+	for (unsigned m = 0; m < 3; m++) {
+		for (unsigned o = 0; o < sizeof(orders) / sizeof(orders[0]); o++) {
+			struct llfree_config config = config_of(4096 * 4, 2, 2, modes[m]);
+			struct contract c = {
+				.order = orders[o],
+				.steps = 60000 * test_scale,
+				.run = CONTRACT_TREE * 4096 + (orders[o] < 12 ? 2048 : 0),
+			};
+			pthread_t id;
+
+			config.writeback = PLAT_WB_NONE;
+			pool_new(&c.p, &config);
+			for (uint64_t f = 0; f < config.frames; f++)
+				check(llfree_get_at(&c.p.a, f, req(0, 0, 0)) >= 0);
+			for (uint64_t f = 0; f < config.frames; f++)
+				if (contract_single(&c, f))
+					check_eq(llfree_put(&c.p.a, f, req(0, 0, 0)), 0);
+			check_eq(llfree_put(&c.p.a, c.run,
+					    req(orders[o] < 9 ? orders[o] : 8, 0, 0)),
+				 0);
+			for (uint64_t f = c.run + 256; f < c.run + (1ull << orders[o]); f += 256)
+				check_eq(llfree_put(&c.p.a, f, req(8, 0, 0)), 0);
+			check_eq(llfree_drain(&c.p.a, LLFREE_ALL_SLOTS), 0);
+			pthread_barrier_init(&c.barrier, NULL, 2);
+			check_eq(pthread_create(&id, NULL, contract_change, &c), 0);
+			pthread_barrier_wait(&c.barrier);
+			for (unsigned i = 0; i < c.steps; i++) {
+				uint64_t frame;
+
+				check(llfree_get(&c.p.a, req(c.order, i % 16 == 0, 0), &frame) >=
+				      0);
+				check_eq(frame, c.run);
+				check_eq(llfree_put(&c.p.a, frame, req(c.order, 0, 0)), 0);
+			}
+			__atomic_store_n(&c.done, true, __ATOMIC_RELEASE);
+			pthread_join(id, NULL);
+			pthread_barrier_destroy(&c.barrier);
+			check_eq(llfree_check(&c.p.a), 0);
+			pool_done(&c.p);
+		}
+	}
+}

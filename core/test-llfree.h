@@ -95,6 +95,7 @@ void suite_flips(void);
 void suite_kill(void);
 void suite_threads(void);
 void suite_split_threads(void);
+void suite_contract(void);
 void suite_rollback(void);
 void suite_interleave(void);
 void suite_crash(void);
