@@ -234,7 +234,7 @@ static int64_t huge_search(struct llfree *a, struct llfree_request request, uint
 				    ? kind >= LLFREE_KIND_HELD
 				    : kind > pass || (kind < pass && pass != LLFREE_KIND_WHOLE)) {
 				*ret_held |= kind == LLFREE_KIND_HELD && pass == LLFREE_PASS_REST;
-				if (window && i >= LLFREE_HUGE_WINDOW &&
+				if (window && i >= llfree_window(LLFREE_HUGE_ORDER) &&
 				    kind == LLFREE_KIND_TAKEN && pass == LLFREE_KIND_WHOLE) {
 					window = false;
 					cut = true;
@@ -261,7 +261,9 @@ static int64_t huge_search(struct llfree *a, struct llfree_request request, uint
 			/* What the window saw is gone: look at all. */
 			pass = LLFREE_KIND_PARTLY;
 			cut = false;
-			from = from + LLFREE_HUGE_WINDOW < runs ? from + LLFREE_HUGE_WINDOW : 0;
+			from = from + llfree_window(LLFREE_HUGE_ORDER) < runs
+				       ? from + llfree_window(LLFREE_HUGE_ORDER)
+				       : 0;
 		}
 	}
 	return -1;

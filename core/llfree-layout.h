@@ -81,13 +81,12 @@ plat_inline uint64_t llfree_word_whole(uint64_t word)
 	return ~(((x & LLFREE_LANES * 0x7fff) + LLFREE_LANES * 0x7fff) | x) & LLFREE_LANES * 0x8000;
 }
 
-/* Free frames of the four lanes that may be allocated from. */
-plat_inline unsigned llfree_word_free(uint64_t word)
+/* FREE of each lane that may be allocated from, 0 for the others. */
+plat_inline uint64_t llfree_word_counts(uint64_t word)
 {
 	uint64_t barred = (word >> 15 | word >> 14 | word >> 13) & LLFREE_LANES;
-	uint64_t free = word & LLFREE_LANES * LLFREE_LANE_FREE & ~(barred * LLFREE_LANE_FREE);
 
-	return (unsigned)((free * LLFREE_LANES) >> 48);
+	return word & LLFREE_LANES * LLFREE_LANE_FREE & ~(barred * LLFREE_LANE_FREE);
 }
 
 /*

@@ -81,7 +81,7 @@ enum llfree_kind llfree_tree_reserve(const struct llfree *a, unsigned want, uint
 				best_tree = tree;
 				best_word = word;
 			}
-			if (i >= LLFREE_SEARCH_WINDOW && best >> 32 <= LLFREE_KIND_TAKEN)
+			if (i >= llfree_window(0) && best >> 32 <= LLFREE_KIND_TAKEN)
 				break;
 		}
 		if (best == NO_KEY)
@@ -170,7 +170,7 @@ static int64_t small_search(struct llfree *a, struct llfree_request request, uin
 			    unsigned *ret_lane, bool *ret_held)
 {
 	uint32_t slot = llfree_slot_index(a, request);
-	unsigned n = 1u << request.order, present = 0;
+	unsigned n = 1u << request.order, present = 0, size = llfree_window(request.order);
 	bool window = true, cut = false, whole_group = true;
 	struct looked looked;
 
@@ -204,8 +204,8 @@ static int64_t small_search(struct llfree *a, struct llfree_request request, uin
 					present |= 1u << kind;
 				if (kind == pass ||
 				    (pass == LLFREE_PASS_REST && kind < LLFREE_KIND_HELD)) {
-					int64_t frame = llfree_tree_get(a, tree, request.order,
-									~(uint64_t)0, ret_lane);
+					int64_t frame =
+						llfree_tree_get(a, tree, request.order, ret_lane);
 
 					if (frame >= 0) {
 						small_found(a, request, word, kind, tree,
@@ -220,7 +220,7 @@ static int64_t small_search(struct llfree *a, struct llfree_request request, uin
 			if (whole_group && (((tree + 1) >> looked.shift) != tree >> looked.shift ||
 					    tree + 1 == a->ntrees))
 				looked_mark(&looked, tree);
-			if (!pass && window && i >= LLFREE_SEARCH_WINDOW &&
+			if (!pass && window && i >= size &&
 			    (present & (1u << LLFREE_KIND_WHOLE | 1u << LLFREE_KIND_TAKEN))) {
 				window = false;
 				cut = true;
@@ -231,8 +231,7 @@ static int64_t small_search(struct llfree *a, struct llfree_request request, uin
 		if (cut && pass == LLFREE_KIND_TAKEN) {
 			pass = (unsigned)-1;
 			cut = false;
-			from = from + LLFREE_SEARCH_WINDOW < a->ntrees ? from + LLFREE_SEARCH_WINDOW
-								       : 0;
+			from = from + size < a->ntrees ? from + size : 0;
 			from = from >> looked.shift << looked.shift;
 		}
 	}
@@ -252,7 +251,7 @@ static int64_t uncached_search(struct llfree *a, struct llfree_request request, 
 		if (kind >= LLFREE_KIND_HELD)
 			return -1;
 
-		int64_t frame = llfree_tree_get(a, tree, 0, ~(uint64_t)0, ret_lane);
+		int64_t frame = llfree_tree_get(a, tree, 0, ret_lane);
 
 		if (kind == LLFREE_KIND_RESERVED || kind == LLFREE_KIND_STOLEN) {
 			if (frame >= 0)
@@ -276,67 +275,124 @@ static int64_t uncached_search(struct llfree *a, struct llfree_request request, 
 }
 
 /*
- * Orders 1 to 8 of pools with caches, from where the last one came: a tree of the right class that
- * no other slot has reserved. It is not reserved for that.
+ * Orders 1 to 6, in @row or one of those that follow it in its child: two atomic writes. The child
+ * is not the last, which may be short. -1: not here, or others were at it.
  */
-static int64_t small_hit(struct llfree *a, struct llfree_request request, uint64_t row,
-			 unsigned *ret_lane)
+plat_inline int64_t row_hit(const struct llfree *a, uint64_t row, unsigned order,
+			    unsigned *ret_lane)
 {
-	uint64_t tree = row / (LLFREE_TREE_FRAMES / 64), word = plat_load_relaxed(&a->trees[tree]);
-	unsigned slot1 = llfree_tree_slot1(word);
-	int64_t frame;
+	uint64_t child = row / LLFREE_CHILD_ROWS, *entry = llfree_entry(a, child),
+		 old = plat_load(entry), n = (uint64_t)1 << order, runs, bits;
+	unsigned shift = llfree_lane_shift(child), lane = (unsigned)(old >> shift) & 0xffff, pos;
 
-	if ((word & LLFREE_TREE_FRESH) || a->verdict[request.class][llfree_tree_class(word)] < 0 ||
-	    (slot1 && slot1 != llfree_slot_index(a, request) + 1))
+	if (plat_unlikely(!llfree_lane_fits(lane, 1u << order) || llfree_break(BREAK_CAPACITY)))
 		return -1;
-	frame = llfree_tree_get(a, tree, request.order, row, ret_lane);
-	if (frame >= 0 && (uint64_t)frame / 64 != row)
-		plat_store_relaxed(&a->slots[llfree_slot_index(a, request)].small,
-				   (uint64_t)frame / 64);
-	return frame;
+	for (;; row++) {
+		bits = plat_load(&a->bits[row]);
+		runs = llfree_runs(bits ^ llfree_lane_flip(lane), order);
+		if (plat_likely(runs))
+			break;
+		if (row % LLFREE_CHILD_ROWS == LLFREE_CHILD_ROWS - 1)
+			return -1;
+	}
+	if (plat_unlikely(!plat_cas(entry, &old, old - (n << shift))))
+		return -1;
+	pos = plat_ctz(runs);
+	/* The lane did not change since the row was read; the row may have. */
+	if (plat_unlikely(llfree_force(FORCE_ROW)) ||
+	    plat_unlikely(!plat_cas(&a->bits[row], &bits, bits ^ llfree_run_mask(order) << pos))) {
+		llfree_count_give(a, child, (unsigned)n);
+		return -1;
+	}
+	if (llfree_persistent(a))
+		llfree_persist(a, &a->bits[row], BREAK_WB_GET, BREAK_FENCE_GET);
+	/* After the bits: see llfree_child_get(). */
+	*ret_lane = llfree_break(BREAK_ZEROED_RACE) ? lane : llfree_lane_of(a, child);
+	return (int64_t)(row * 64 + pos);
 }
 
-int llfree_small_get(struct llfree *a, struct llfree_request request, uint64_t *ret_frame)
+/*
+ * May a request be served from where the last one came without a search: from a tree that suits and
+ * that no other slot has reserved? In pools with caches the tree is not reserved for that.
+ */
+plat_inline bool hint_suits(const struct llfree *a, struct llfree_request request, uint64_t row,
+			    bool cached)
 {
-	uint32_t slot = llfree_slot_index(a, request);
-	struct llfree_slot *s = &a->slots[slot];
+	uint64_t word = plat_load_relaxed(&a->trees[row / (LLFREE_TREE_FRAMES / 64)]);
+	unsigned slot1 = llfree_tree_slot1(word);
+
+	if (plat_unlikely(slot1 || !cached))
+		return slot1 == llfree_slot_index(a, request) + 1;
+	return !(word & LLFREE_TREE_FRESH) &&
+	       a->verdict[request.class][llfree_tree_class(word)] >= 0;
+}
+
+/* Relaxed: hints. */
+plat_inline uint64_t hint_row(const struct llfree_slot *s, bool cached)
+{
+	return cached ? plat_load_relaxed(&s->small)
+		      : llfree_cache_half(plat_load_relaxed(&s->cache)) / 2;
+}
+
+plat_inline void hint_set(struct llfree_slot *s, bool cached, uint64_t frame)
+{
+	if (cached)
+		plat_store_relaxed(&s->small, frame / 64);
+	else
+		plat_store_relaxed(&s->cache, llfree_cache_word(frame >> LLFREE_HALF_ORDER, 0, 0));
+}
+
+/* Beyond the row where the last one was and those that follow it. */
+static plat_noinline int small_get(struct llfree *a, struct llfree_request request,
+				   uint64_t *ret_frame)
+{
+	struct llfree_slot *s = llfree_slot_of(a, request);
 	bool cached = llfree_cached(a), held = false;
-	/* Relaxed: hints. */
-	uint64_t row = cached ? plat_load_relaxed(&s->small)
-			      : llfree_cache_half(plat_load_relaxed(&s->cache)) / 2;
-	uint64_t tree = row / (LLFREE_TREE_FRAMES / 64);
+	uint64_t row = hint_row(s, cached), tree = row / (LLFREE_TREE_FRAMES / 64);
 	unsigned lane = 0;
-	int64_t frame;
+	int64_t frame = -1;
 
 	/* From shared memory: not believed. */
 	if (plat_unlikely(tree >= a->ntrees))
 		tree = row = 0;
-	if (cached) {
-		frame = small_hit(a, request, row, &lane);
-		if (plat_likely(frame >= 0))
-			goto found;
-	} else if (plat_likely(llfree_tree_slot1(plat_load_relaxed(&a->trees[tree])) == slot + 1)) {
-		frame = llfree_tree_get(a, tree, request.order, row, &lane);
-		if (plat_likely(frame >= 0)) {
-			if ((uint64_t)frame / 64 != row)
-				plat_store_relaxed(
-					&s->cache,
-					llfree_cache_word((uint64_t)frame >> LLFREE_HALF_ORDER, 0,
-							  0));
-			goto found;
-		}
+	if (hint_suits(a, request, row, cached)) {
+		frame = llfree_child_get(a, row / LLFREE_CHILD_ROWS, request.order,
+					 row % LLFREE_CHILD_ROWS, &lane);
+		if (frame < 0)
+			frame = llfree_tree_get(a, tree, request.order, &lane);
+		if (frame >= 0)
+			hint_set(s, cached, (uint64_t)frame);
 	}
-	do {
+	while (frame < 0) {
 		frame = request.order ? small_search(a, request, tree, &lane, &held)
 				      : uncached_search(a, request, tree, &lane, &held);
-		if (frame >= 0)
-			goto found;
 		/*
 		 * Only what slots had in hand can still make a run; once each time there was some.
 		 */
-	} while (llfree_flush_admitted(a, request.class, held));
-	return LLFREE_ENOMEM;
-found:
+		if (frame < 0 && !llfree_flush_admitted(a, request.class, held))
+			return LLFREE_ENOMEM;
+	}
+	*ret_frame = (uint64_t)frame;
+	return (lane & LLFREE_LANE_ZEROED) != 0;
+}
+
+int llfree_small_get(struct llfree *a, struct llfree_request request, uint64_t *ret_frame)
+{
+	struct llfree_slot *s = llfree_slot_of(a, request);
+	bool cached = llfree_cached(a);
+	uint64_t row = hint_row(s, cached);
+	unsigned lane;
+	int64_t frame;
+
+	/* The last child may be short; and the hint is from shared memory: not believed. */
+	if (plat_unlikely(request.order - 1u >= 6 || row / LLFREE_CHILD_ROWS + 1 >= a->children) ||
+	    plat_unlikely(!hint_suits(a, request, row, cached)))
+		return small_get(a, request, ret_frame);
+	frame = row_hit(a, row, request.order, &lane);
+	if (plat_unlikely(frame < 0))
+		return small_get(a, request, ret_frame);
+	if ((uint64_t)frame / 64 != row)
+		hint_set(s, cached, (uint64_t)frame);
 	*ret_frame = (uint64_t)frame;
 	return (lane & LLFREE_LANE_ZEROED) != 0;
 }

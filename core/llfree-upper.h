@@ -25,15 +25,15 @@ enum llfree_kind {
 #define LLFREE_PASS_REST LLFREE_KIND_HELD
 
 /*
- * How many trees are looked at before one that is wholly free is broken: 4 GiB. A search that went
- * on to the end of a large pool would cost more than the fragmentation it saves.
+ * How many trees are looked at before one that is wholly free is broken: for orders 0 to 3 256 of
+ * them, 4 GiB. A search that went on to the end of a large pool would cost more than the
+ * fragmentation it saves; and the larger the order the fewer requests a tree serves, so the search
+ * must be cheaper: down to 8 trees for orders 8 and up.
  */
-#define LLFREE_SEARCH_WINDOW 256u
-/*
- * The same for orders 9 and up, where a tree serves eight requests at most: the search must be
- * cheap.
- */
-#define LLFREE_HUGE_WINDOW 8u
+plat_inline unsigned llfree_window(unsigned order)
+{
+	return order <= 3 ? 256 : order >= 8 ? 8 : 256u >> (order - 3);
+}
 /* A tree with less than this free is not worth a reservation while others are (1.6 %). */
 #define LLFREE_FEW_FREE 64u
 
@@ -124,8 +124,7 @@ bool llfree_flush_admitted(const struct llfree *a, unsigned want, bool held);
 /* One frame from any slot's hand. */
 bool llfree_steal(const struct llfree *a, unsigned want, uint64_t *ret_frame, bool *ret_zeroed);
 
-/* Orders 0 (without a cache) to 8; orders 9 and up. The request was checked. */
-int llfree_small_get(struct llfree *a, struct llfree_request request, uint64_t *ret_frame);
+/* Orders 9 and up. The request was checked. */
 int llfree_huge_get(struct llfree *a, struct llfree_request request, uint64_t *ret_frame);
 
 #endif

@@ -98,39 +98,48 @@ static int fullest_child(const struct llfree *a, uint64_t tree, unsigned n, unsi
 	return ret;
 }
 
-int64_t llfree_tree_get(const struct llfree *a, uint64_t tree, unsigned order, uint64_t row,
-			unsigned *ret_lane)
+/*
+ * Orders 1 to 8: the fullest child that has a run, of those that are not in @tried. -1: none has.
+ */
+static int fullest_run(const struct llfree *a, uint64_t tree, unsigned order, unsigned tried)
+{
+	unsigned best = LLFREE_CHILD_FRAMES + 1;
+	int ret = -1;
+
+	for (unsigned w = 0; w < LLFREE_TREE_WORDS; w++) {
+		/* Acquire: the sense of the bits. */
+		uint64_t word = plat_load(&a->entries[tree * LLFREE_TREE_WORDS + w]);
+
+		for (unsigned i = 0; i < LLFREE_WORD_LANES; i++, word >>= 16) {
+			unsigned lane = (unsigned)word & 0xffff, c = w * LLFREE_WORD_LANES + i;
+
+			if (!llfree_lane_fits(lane, 1u << order) ||
+			    llfree_lane_free(lane) >= best || tried >> c & 1)
+				continue;
+			if (llfree_bits_find(llfree_rows(a, tree * LLFREE_TREE_CHILDREN + c),
+					     llfree_lane_flip(lane), order, 0) < 0)
+				continue;
+			best = llfree_lane_free(lane);
+			ret = (int)c;
+		}
+	}
+	return ret;
+}
+
+int64_t llfree_tree_get(const struct llfree *a, uint64_t tree, unsigned order, unsigned *ret_lane)
 {
 	unsigned tried = 0;
-	int64_t frame;
+	int c;
 
-	if (row / (LLFREE_TREE_FRAMES / 64) == tree) {
-		uint64_t child = row / LLFREE_CHILD_ROWS;
+	while ((c = order ? fullest_run(a, tree, order, tried)
+			  : fullest_child(a, tree, 1, tried)) >= 0) {
+		int64_t frame = llfree_child_get(a, tree * LLFREE_TREE_CHILDREN + (unsigned)c,
+						 order, 0, ret_lane);
 
-		frame = llfree_child_get(a, child, order, row % LLFREE_CHILD_ROWS, ret_lane);
 		if (plat_likely(frame >= 0))
 			return frame;
-		tried = 1u << child % LLFREE_TREE_CHILDREN;
-	}
-	/*
-	 * The fullest child, and then the others as they come: a search that fails looks at all of
-	 * them.
-	 */
-	int first = fullest_child(a, tree, 1u << order, tried);
-
-	if (first < 0)
-		return -1;
-	frame = llfree_child_get(a, tree * LLFREE_TREE_CHILDREN + (unsigned)first, order, 0,
-				 ret_lane);
-	if (plat_likely(frame >= 0))
-		return frame;
-	tried |= 1u << first;
-	for (unsigned c = 0; c < LLFREE_TREE_CHILDREN; c++) {
-		if (tried >> c & 1)
-			continue;
-		frame = llfree_child_get(a, tree * LLFREE_TREE_CHILDREN + c, order, 0, ret_lane);
-		if (frame >= 0)
-			return frame;
+		/* Others were faster; it was looked through once more then. */
+		tried |= 1u << c;
 	}
 	return -1;
 }
@@ -231,7 +240,7 @@ static plat_noinline int cached_get(struct llfree *a, struct llfree_request requ
 			continue;
 		}
 		if (kind == LLFREE_KIND_RESERVED || kind == LLFREE_KIND_STOLEN) {
-			frame = llfree_tree_get(a, next, 0, 0, &lane);
+			frame = llfree_tree_get(a, next, 0, &lane);
 			if (frame < 0)
 				continue;
 			*ret_frame = (uint64_t)frame;

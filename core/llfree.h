@@ -167,7 +167,8 @@ int llfree_close(struct llfree *a);
 int llfree_get_frame(struct llfree *a, struct llfree_request request, struct llfree_slot *slot,
 		     uint64_t *ret_frame);
 int llfree_put_frame(struct llfree *a, uint64_t frame, struct llfree_slot *slot, uint32_t flags);
-/* Order 9, with a slot that was checked. */
+/* Orders 1 to 8 (0 too, in pools without caches), and order 9; with a slot that was checked. */
+int llfree_small_get(struct llfree *a, struct llfree_request request, uint64_t *ret_frame);
 int llfree_get_huge(struct llfree *a, struct llfree_request request, uint64_t *ret_frame);
 int llfree_put_huge(struct llfree *a, uint64_t frame, struct llfree_slot *slot, uint32_t flags);
 int llfree_get_slow(struct llfree *a, struct llfree_request request, uint64_t *ret_frame);
@@ -221,6 +222,8 @@ plat_inline int llfree_get(struct llfree *a, struct llfree_request request, uint
 	}
 	if (plat_likely(request.order == LLFREE_HUGE_ORDER))
 		return llfree_get_huge(a, request, ret_frame);
+	if (request.order < LLFREE_HUGE_ORDER)
+		return llfree_small_get(a, request, ret_frame);
 	return llfree_get_slow(a, request, ret_frame);
 }
 
