@@ -35,6 +35,13 @@
 #define LOG_HELPER_LOST "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d22"
 #define LOG_PROVISION_STEP "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d23"
 #define LOG_PROVISION_ENDED "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d24"
+#define LOG_REGISTRY_DAMAGED "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d32"
+#define LOG_REGISTRY_UNSAVED "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d33"
+#define LOG_REGISTRY_SAVED "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d34"
+#define LOG_MORSEL_LOST "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d35"
+#define LOG_RESTORED "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d36"
+#define LOG_MOVE_INTERRUPTED "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d37"
+#define LOG_UNCLAIMED "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d38"
 
 /* Decide where lines go; level: LOG_ERR … LOG_DEBUG, the least important that is written. Before
  * the first line and before threads. */

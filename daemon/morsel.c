@@ -127,6 +127,14 @@ bool morsel_is_owner(const struct morsel *m, const struct caller *c)
 	return caller_is_root(c) || c->uid == m->owner;
 }
 
+static GArray *records_new(void)
+{
+	GArray *records = g_array_new(FALSE, FALSE, sizeof(struct placement_record));
+
+	g_array_set_clear_func(records, record_clear);
+	return records;
+}
+
 static bool same_record(const struct placement_record *a, const struct placement_record *b)
 {
 	return a->tiers == b->tiers && a->since_usec == b->since_usec &&
@@ -191,11 +199,10 @@ void morsel_record(struct morsel *m, uint64_t offset, uint64_t length, const cha
 					   .rule = rule,
 					   .reason = reason,
 					   .since_usec = now_usec };
-	GArray *records = g_array_new(FALSE, FALSE, sizeof(struct placement_record));
+	GArray *records = records_new();
 	uint64_t end = offset + length;
 	bool placed = false;
 
-	g_array_set_clear_func(records, record_clear);
 	for (unsigned int i = 0; m->records && i < m->records->len; i++) {
 		struct placement_record old = g_array_index(m->records, struct placement_record, i);
 		uint64_t old_end = old.offset + old.length;
@@ -217,4 +224,15 @@ void morsel_record(struct morsel *m, uint64_t offset, uint64_t length, const cha
 		join_oldest(records);
 	g_clear_pointer(&m->records, g_array_unref);
 	m->records = records;
+}
+
+GArray *morsel_records_copy(const struct morsel *m, unsigned int max)
+{
+	GArray *records = records_new();
+
+	for (unsigned int i = 0; m->records && i < m->records->len; i++)
+		append_record(records, g_array_index(m->records, struct placement_record, i));
+	while (records->len > max)
+		join_oldest(records);
+	return records;
 }

@@ -91,3 +91,5 @@ bool morsel_is_owner(const struct morsel *m, const struct caller *c); /* or root
  * the morsel. tiers is copied; rule and reason are referenced. */
 void morsel_record(struct morsel *m, uint64_t offset, uint64_t length, const char *tiers,
 		   GRefString *rule, GRefString *reason, uint64_t now_usec);
+/* A copy of its records, joined to at most max as MORSEL_RECORDS_MAX has it. Never NULL. */
+GArray *morsel_records_copy(const struct morsel *m, unsigned int max);
