@@ -67,9 +67,10 @@ int packet_receive(int socket, uint8_t packet[static HELPER_PACKET_MAX], int *re
 	ssize_t n;
 	int r, fd = -1;
 
+	/* A peer that ended with a packet of ours unread is told as ECONNRESET, once, before what it sent last. */
 	do {
 		n = recvmsg(socket, &m, MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
+	} while (n < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (n < 0)
 		return -errno;
 	r = take_fds(&m, ret_fd ? &fd : NULL);

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -29,10 +30,15 @@ class Daemon:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.command, stderr=log, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
-        while not os.path.exists(self.socket):
+        # The file is there a moment before anybody listens.
+        while not self.listens():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("morseld did not start:\n" + self.log())
             time.sleep(0.01)
+
+    def listens(self):
+        with socket.socket(socket.AF_UNIX) as s:
+            return s.connect_ex(self.socket) == 0
 
     def log(self):
         with open(self.log_path, errors="replace") as f:
