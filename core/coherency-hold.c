@@ -61,6 +61,9 @@ plat_inline int acquire(const struct coh_client *c, struct morsel_mem *mem, unsi
 		return 0;
 no:
 	morsel_mem_store(mem, hold, 0);
+	/* The daemon may have seen the hold: once it is called it must see it gone, or it waits for it. */
+	if (COH_KEEP(HOLD_BACK_BARRIER))
+		morsel_mem_barrier(mem);
 	return -EAGAIN;
 }
 
@@ -112,6 +115,9 @@ int coh_want(struct coh_client *c, unsigned slot, uint32_t e, enum coh_mode mode
 	if (COH_KEEP(ORDER) && holds_above(c, e))
 		return -EDEADLK;
 	morsel_mem_store(c->mem, &c->page->hold[slot], hold_word(e, mode) | COH_HOLD_WANT);
+	/* In memory before the daemon is called, by whatever means: it looks for the wish then. */
+	if (COH_KEEP(WANT_BARRIER))
+		morsel_mem_barrier(c->mem);
 	return 0;
 }
 

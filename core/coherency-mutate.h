@@ -31,6 +31,8 @@
 	X(HOLD_TAG, "acquire: tag of the object compared")                                      \
 	X(HOLD_VALID, "acquire: valid bits checked")                                            \
 	X(HOLD_DIRTY, "acquire: dirty bits checked for write access")                           \
+	X(HOLD_BACK_BARRIER, "acquire: barrier after a hold that was taken back")               \
+	X(WANT_BARRIER, "want: barrier between the wish and the call")                          \
 	X(REVOKE_BARRIER, "revoke: barrier between flag and scan")                              \
 	X(REVOKE_SCAN, "revoke: hold pages scanned")                                            \
 	X(RELEASE_ALIVE, "release: own host still alive")                                       \

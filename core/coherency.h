@@ -162,8 +162,9 @@ struct coh_client {
 /*
  * The fast path: hold BLOCKS (a mask) of extent E of the object TAG in MODE through SLOT. No call, no flush:
  * one store, one barrier, two loads. 0: held. -EAGAIN: not without the daemon; coh_want() and a call to
- * it must follow (it may be waiting for the hold that this call had to take back). -EBUSY: the slot is in
- * use. -EINVAL, -ERANGE: bad arguments, nothing done.
+ * it must follow, also when coh_want() refuses (it may be waiting for the hold that this call had to take
+ * back; the call need not be a barrier). -EBUSY: the slot is in use. -EINVAL, -ERANGE: bad arguments,
+ * nothing done.
  */
 int coh_acquire(struct coh_client *c, unsigned slot, uint32_t e, uint64_t tag, uint64_t blocks,
 		enum coh_mode mode);

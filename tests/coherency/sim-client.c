@@ -118,11 +118,16 @@ static int acquire(struct sim_agent *a, unsigned slot, uint32_t e, uint64_t tag,
 		goto out;
 	r = coh_want(&c->coh, slot, e, mode);
 	if (r < 0) {
-		host_kick(a->host, e); /* it may have seen the hold that was taken back */
+		/*
+		 * The daemon may have seen the hold that was taken back. If it could see it even now, nobody would tell it
+		 * again when it goes.
+		 */
+		if (r == -EDEADLK && c->page.hold[slot])
+			sim_fail("host %u calls its daemon while a hold of extent %u is still to be taken back",
+				 a->host, e);
+		host_kick(a->host, e);
 		goto out;
 	}
-	/* What the daemon is told is in memory before it looks: a call is a barrier. */
-	morsel_mem_barrier(&a->mem);
 	*q = (struct request){
 		.waiting = true, .slot = slot, .e = e, .tag = tag, .blocks = blocks, .mode = mode
 	};
@@ -143,7 +148,6 @@ static int upgrade(struct sim_agent *a, unsigned slot, uint32_t e, uint64_t tag,
 	int r = coh_want_upgrade(&client_of(a)->coh, slot, e);
 
 	if (r == 0) {
-		morsel_mem_barrier(&a->mem);
 		*q = (struct request){ .waiting = true,
 				       .slot = slot,
 				       .e = e,
