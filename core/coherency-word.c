@@ -58,6 +58,9 @@ static int next_read(uint64_t w, unsigned self, uint64_t *ret)
 	case COH_EXCLUSIVE:
 		return mine ? COH_HELD : -EAGAIN;
 	case COH_PENDING:
+		/* Still a reader: what was lent may be used once before it goes. */
+		if (sharers & me)
+			return COH_HELD;
 		/* Handed to us for a writer that has gone meanwhile: take it rather than wait for ourselves. */
 		if (!mine || sharers)
 			return -EAGAIN;

@@ -403,10 +403,13 @@ static int wake_all(struct coh_host *h, uint32_t e, unsigned not )
 	return result;
 }
 
-/* The next slot after this host's own in MASK (not 0): turns go round, so that nobody starves. */
-static unsigned next_turn(struct coh_host *h, uint32_t mask)
+/*
+ * The next slot in MASK (not 0) after the one that this host served last: turns go round among all who ask,
+ * readers and writers alike, or two that write could keep a reader out for ever.
+ */
+static unsigned next_turn(const struct coh_local *l, uint32_t mask)
 {
-	unsigned s = h->slot;
+	unsigned s = (unsigned)l->turn;
 
 	do
 		s = (s + 1) % COH_HOSTS;
@@ -421,18 +424,19 @@ static int serve_exclusive(struct coh_host *h, uint32_t e)
 
 	while (l->want) {
 		uint32_t readers = (uint32_t)l->want, writers = (uint32_t)(l->want >> 32);
-		unsigned peer = next_turn(h, writers ? writers : readers);
+		unsigned peer = next_turn(l, readers | writers);
 
 		if (peer == h->slot ||
 		    coh_host_word_state(coh_host_state(h, peer)) != COH_HOST_ALIVE) {
 			l->want &= ~(1ull << peer | 1ull << (peer + 32));
 			continue;
 		}
-		r = writers ? give_up(h, e, COH_OP_HAND, peer, NULL)
-			    : demote(h, e, COH_OP_LEND, peer);
+		r = writers >> peer & 1 ? give_up(h, e, COH_OP_HAND, peer, NULL)
+					: demote(h, e, COH_OP_LEND, peer);
 		if (r < 0)
 			return r;
 		/* The others ask again, of whoever has it then. */
+		l->turn = peer;
 		r = coh_send(h, peer, COH_MSG_WAKE, e);
 		if (r < 0)
 			return r; /* still in want: told as one of all, next time */

@@ -133,7 +133,8 @@ struct coh_local {
 	uint64_t kept;	 /* daemon only: the version for which valid outlived its tenure */
 	uint64_t want;	 /* daemon only: hosts that asked; readers low, writers high half */
 	uint64_t repair; /* daemon only: 1 while this host repairs the extent */
-	uint64_t spare[2];
+	uint64_t turn;	 /* daemon only: the slot that got it last from this host */
+	uint64_t spare[1];
 };
 _Static_assert(sizeof(struct coh_local) == MORSEL_LINE, "");
 
@@ -245,8 +246,10 @@ int coh_prepare(struct coh_host *h, uint32_t e, uint64_t blocks, enum coh_mode m
 int coh_grant(struct coh_host *h, struct coh_hold_page *page, unsigned slot, uint32_t e,
 	      enum coh_mode mode, bool upgrade);
 /*
- * Answers what others want of E. 0: nothing is left to do now. -EBUSY: clients still hold: again when one says
- * COH_KICK or asks for something. -ENOBUFS: again soon. -ESTALE: suspected.
+ * Answers what others want of E. When a message for E comes, and when a client says COH_KICK or asks for E:
+ * coh_fetch() and coh_grant() for the clients that wait, or what was lent to this host goes back unused; then
+ * this; then coh_fetch() again for those that still wait, as it may be another who has E now. 0: nothing is left to
+ * do now. -EBUSY: clients still hold: again when one says so. -ENOBUFS: again soon. -ESTALE: suspected.
  */
 int coh_serve(struct coh_host *h, uint32_t e);
 int coh_drop(struct coh_host *h,

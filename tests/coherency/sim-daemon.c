@@ -68,17 +68,22 @@ static void settle(struct host *h, uint32_t e)
 		h->retry |= 1u << e;
 }
 
-static void attend(struct host *h, unsigned host, uint32_t e)
+static void process_all(struct host *h, unsigned host, uint32_t e)
 {
-	if (coh_serve(&h->coh, e) == -ENOBUFS)
-		h->retry |= 1u << e;
 	for (unsigned c = 0; c < SIM_CLIENTS; c++)
 		if (h->client[c].request.waiting && h->client[c].request.e == e)
 			process(h, host, c);
 	settle(h, e);
-	/* Clients that got it have had their turn; those who asked meanwhile are next. */
+}
+
+static void attend(struct host *h, unsigned host, uint32_t e)
+{
+	process_all(h, host, e);
+	/* Clients that got it have had their turn; those who asked are next. */
 	if (coh_serve(&h->coh, e) == -ENOBUFS)
 		h->retry |= 1u << e;
+	/* Those here who still wait have to ask whoever has it now. */
+	process_all(h, host, e);
 }
 
 /* ---- what a daemon does of its own accord ------------------------------------------------------------ */
