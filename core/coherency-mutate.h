@@ -60,8 +60,10 @@
 	X(RECOVER_FENCE_BEFORE, "repair: fence between the word and the invalidates")           \
 	X(RECOVER_INVALIDATE, "repair: invalidate before it reads")                             \
 	X(RECOVER_FENCE_AFTER, "repair: fence after the invalidates")                           \
+	X(RESTORE_FENCE_BEFORE, "repair: fence between the last repairer and the write-back")   \
 	X(RESTORE_FLUSH, "repair: write-back at its end")                                       \
 	X(RESTORE_FENCE, "repair: fence after the write-back")                                  \
+	X(REPAIR_REFUSED, "repair: not over when its end is refused")                           \
 	X(REPAIR_FREE_FLUSH, "repair: write-back before the extent is free")                    \
 	X(ORDER, "wait: only for extents above those held")                                     \
 	X(UPGRADE_CROSSED, "upgrade: refused while another host upgrades")                      \

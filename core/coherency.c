@@ -72,6 +72,7 @@ static void open_gate(struct coh_host *h, uint32_t e, uint64_t tag, uint64_t w, 
 			morsel_mem_store(h->mem, &l->valid, 0);
 		morsel_mem_store(h->mem, &l->dirty, 0);
 		l->kept = 0;
+		l->repair = 0;
 	} else if (gate_mode(gate) >= mode) {
 		return;
 	}
@@ -435,8 +436,8 @@ static int serve_exclusive(struct coh_host *h, uint32_t e)
 					: demote(h, e, COH_OP_LEND, peer);
 		if (r < 0)
 			return r;
-		/* The others ask again, of whoever has it then. */
 		l->turn = peer;
+		/* The others ask again, of whoever has it then. */
 		r = coh_send(h, peer, COH_MSG_WAKE, e);
 		if (r < 0)
 			return r; /* still in want: told as one of all, next time */
@@ -539,17 +540,26 @@ int coh_claim(struct coh_host *h, uint32_t e, uint64_t tag)
 	return 0;
 }
 
+/* The repairer used the bytes without a gate: all of them may be in the cache. */
+static void flush_repaired(struct coh_host *h, uint32_t e)
+{
+	/* Other threads may have repaired: a flush could run ahead of the load that says that they are done. */
+	if (COH_KEEP(RESTORE_FENCE_BEFORE))
+		morsel_mem_fence(h->mem);
+	if (COH_KEEP(RESTORE_FLUSH))
+		coh_invalidate_blocks(h, e, COH_ALL_BLOCKS);
+	if (COH_KEEP(RESTORE_FENCE))
+		morsel_mem_fence(h->mem);
+}
+
 int coh_free(struct coh_host *h, uint32_t e)
 {
 	int r;
 
 	if (e >= h->pool->extents)
 		return -ERANGE;
-	if (h->local[e].repair && COH_KEEP(REPAIR_FREE_FLUSH)) {
-		/* The repairer used the bytes without a gate: all of them may be in the cache. */
-		coh_invalidate_blocks(h, e, COH_ALL_BLOCKS);
-		morsel_mem_fence(h->mem);
-	}
+	if (h->local[e].repair && COH_KEEP(REPAIR_FREE_FLUSH))
+		flush_repaired(h, e);
 	r = give_up(h, e, COH_OP_FREE, 0, NULL);
 	if (r < 0)
 		return r;
@@ -590,11 +600,14 @@ static int end_repair(struct coh_host *h, uint32_t e, enum coh_op op)
 		return -ERANGE;
 	if (!h->local[e].repair)
 		return -EPERM;
-	if (COH_KEEP(RESTORE_FLUSH))
-		coh_invalidate_blocks(h, e, COH_ALL_BLOCKS);
-	if (COH_KEEP(RESTORE_FENCE))
-		morsel_mem_fence(h->mem);
+	flush_repaired(h, e);
 	r = coh_apply(h, e, op, 0, &w);
+	/*
+	 * Refused: this host is suspected and the extent in quarantine, its bytes what they were. They stay marked as
+	 * under repair, or coh_surrender() would give them back as good.
+	 */
+	if (r < 0 && COH_KEEP(REPAIR_REFUSED))
+		return r;
 	h->local[e].repair = 0;
 	return r < 0 ? r : coh_serve(h, e);
 }

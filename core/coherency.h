@@ -263,6 +263,7 @@ int coh_free(struct coh_host *h, uint32_t e);
 
 /* Repair of a suspect extent: between recover and restore or abandon only this daemon touches its bytes. */
 int coh_recover(struct coh_host *h, uint32_t e);
+/* Both: -EPERM, and the repair goes on, when this host was suspected meanwhile: coh_surrender() ends it. */
 int coh_restore(struct coh_host *h, uint32_t e);
 int coh_abandon(struct coh_host *h, uint32_t e);
 /* A damaged word becomes suspect. Only on an administrator's word. -EEXIST: it is not damaged. */

@@ -281,7 +281,7 @@ static void one_round(struct sim_agent *a, uint64_t *known_tags)
 		w[i].e = n == 1 ? sim_choose(world.extents) : i + sim_choose(world.extents - 1);
 		if (i && w[i].e <= w[0].e)
 			w[i].e = w[0].e + 1;
-		w[i].mode = sim_choose(2) ? COH_W : COH_R;
+		w[i].mode = sim_choose(8) < world.writers ? COH_W : COH_R;
 		w[i].upgrade = w[i].mode == COH_R && sim_choose(8) == 7;
 		w[i].blocks = 1 + sim_choose((unsigned)COH_ALL_BLOCKS);
 		w[i].slot = i;

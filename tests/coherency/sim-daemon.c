@@ -88,7 +88,7 @@ static void attend(struct host *h, unsigned host, uint32_t e)
 
 /* ---- what a daemon does of its own accord ------------------------------------------------------------ */
 
-/* Of bytes that may be anything, what memory holds becomes the truth, or is written anew. */
+/* Of bytes that may be anything, what memory holds becomes the truth, or is written anew, here or by a helper. */
 static void settle_bytes(struct sim_agent *a, uint32_t e)
 {
 	for (uint32_t l = 0; l < SIM_LINES_PER_EXTENT; l++) {
@@ -96,8 +96,10 @@ static void settle_bytes(struct sim_agent *a, uint32_t e)
 		bool rewrite = sim_choose(2);
 		uint64_t v = rewrite ? ++world.stamp : sim_data_load(a, line);
 
-		if (rewrite)
+		if (rewrite && sim_choose(2))
 			sim_data_store(a, line, v);
+		else if (rewrite)
+			sim_helper_store(a->host, line, v);
 		world.oracle[line] = v;
 		world.torn[e] = false;
 		sim_log("host %u settles line %u: %llu%s", a->host, line, (unsigned long long)v,
@@ -144,6 +146,19 @@ static void unlink_extent(struct sim_agent *a, struct host *h, uint32_t e)
 	h->attention |= 1u << e;
 }
 
+/* Some of the bytes written, and then no more: they are as suspect as before. */
+static void give_up_repair(struct sim_agent *a, struct host *h, uint32_t e)
+{
+	uint32_t line = (uint32_t)(e * SIM_LINES_PER_EXTENT + sim_choose(SIM_LINES_PER_EXTENT));
+
+	world.torn[e] = true;
+	sim_data_store(a, line, ++world.stamp);
+	/* Long enough to be suspected meanwhile. */
+	for (unsigned n = sim_choose(256); n > 0; n--)
+		sim_step(a);
+	coh_abandon(&h->coh, e);
+}
+
 static void repair(struct sim_agent *a, struct host *h, uint32_t e)
 {
 	bool named = world.names[e] && world.lines[e].tag == world.names[e];
@@ -151,13 +166,15 @@ static void repair(struct sim_agent *a, struct host *h, uint32_t e)
 	if (coh_recover(&h->coh, e) != 0)
 		return;
 	sim_stats.repairs++;
-	settle_bytes(a, e);
-	if (!named || sim_choose(4) == 3)
-		coh_free(&h->coh, e);
-	else if (sim_choose(4) == 3)
-		coh_abandon(&h->coh, e);
-	else
-		coh_restore(&h->coh, e);
+	if (named && sim_choose(2)) {
+		give_up_repair(a, h, e);
+	} else {
+		settle_bytes(a, e);
+		if (!named || sim_choose(4) == 3)
+			coh_free(&h->coh, e);
+		else
+			coh_restore(&h->coh, e);
+	}
 	host_event_all();
 }
 

@@ -255,6 +255,19 @@ void sim_memory_reset(void)
 	memset(sim_memory, 0, sizeof(sim_memory));
 }
 
+void sim_helper_store(unsigned host, uint32_t line, uint64_t value)
+{
+	struct sim_line *c = &sim_cache[host][line];
+
+	sim_prefetch(host, line);
+	if (c->state == SIM_CLEAN)
+		sim_stats.dirtied++;
+	c->value = value;
+	c->state = SIM_DIRTY;
+	c->stored = now();
+	c->by = NULL;
+}
+
 /* ---- one thread's view ---------------------------------------------------------------------------- */
 
 static void commit(struct sim_agent *a)
@@ -262,14 +275,8 @@ static void commit(struct sim_agent *a)
 	if (a->store[0].p) {
 		*a->store[0].p = a->store[0].value;
 	} else {
-		struct sim_line *c = &sim_cache[a->host][a->store[0].line];
-
-		sim_prefetch(a->host, a->store[0].line);
-		if (c->state == SIM_CLEAN)
-			sim_stats.dirtied++;
-		c->value = a->store[0].value;
-		c->state = SIM_DIRTY;
-		c->stored = now();
+		sim_helper_store(a->host, a->store[0].line, a->store[0].value);
+		sim_cache[a->host][a->store[0].line].by = a;
 	}
 	a->stores--;
 	memmove(&a->store[0], &a->store[1], a->stores * sizeof(a->store[0]));
@@ -331,8 +338,9 @@ static bool may_have_run_early(struct sim_agent *a, uint32_t line)
 	for (unsigned s = 0; s < a->stores; s++)
 		if (!a->store[s].p && a->store[s].line == line)
 			return false;
+	/* Flushes stay behind the own stores to the line, not behind those of other threads. */
 	if (c->state == SIM_DIRTY)
-		return c->stored > a->loaded_at;
+		return c->stored > a->loaded_at && c->by != a;
 	return c->state == SIM_ABSENT || c->filled > a->loaded_at || c->value == m->value ||
 	       (m->changed > a->loaded_at && c->value == m->before);
 }

@@ -463,6 +463,7 @@ static void setup(void)
 	world.fault_rate = 2u << sim_choose(7);
 	world.mood = (enum mood)sim_choose(MOODS);
 	world.extents = 1 + sim_choose(SIM_EXTENTS);
+	world.writers = sim_choose(4) ? 4 : 1;
 	if (world.mood == MOOD_SLOTS || world.mood == MOOD_REPAIRS)
 		world.fault_rate |= 64;
 	/* Near the wrap of versions half of the time; an epoch near the end of its 32 bits as well. */

@@ -46,10 +46,13 @@ enum sim_line_state {
 	SIM_DIRTY
 };
 
+struct sim_agent;
+
 struct sim_line {
 	uint64_t value;
 	uint32_t filled; /* step of the fill, and of the last store */
 	uint32_t stored;
+	const struct sim_agent *by; /* whose store it was; NULL: some other thread's */
 	uint8_t state;
 };
 
@@ -110,6 +113,8 @@ void sim_complete(struct sim_agent *a, bool all); /* a flush under way, or all *
 
 uint64_t sim_data_load(struct sim_agent *a, uint32_t line);
 void sim_data_store(struct sim_agent *a, uint32_t line, uint64_t value);
+/* A store by another thread of the host, long enough ago to be in the cache. */
+void sim_helper_store(unsigned host, uint32_t line, uint64_t value);
 
 void sim_evict(unsigned host, uint32_t line);
 void sim_write_back(unsigned host, uint32_t line);

@@ -75,6 +75,7 @@ struct world {
 	unsigned boots;
 	enum mood mood;
 	uint32_t extents;	/* that are in use: fewer, more quarrels */
+	unsigned writers;	/* of 8 holds so many are for writing */
 	bool torn[SIM_EXTENTS]; /* a writer was cut off in the middle of a hold */
 	/* The oracle: what the last writer of each line stored, and which object an extent is known as. */
 	uint64_t oracle[SIM_LINES];
