@@ -8,7 +8,8 @@
  *   CRASHES                    so many hosts stop for good (their caches go on writing back until fenced)
  *   PAUSE                      hosts stop and go on at any moment, and may be suspected without reason
  *   KEEP                       validity kept between tenures when the version has not changed
- *   LIVENESS                   no faults; host 0's wish to write is always granted in the end (ltl granted)
+ *   LIVENESS                   host 0's wish, to read or to write, is always answered in the end (ltl granted);
+ *                              with CRASHES the last host may stop for good, then it is suspected and fenced
  *   BROKEN_…                   one step taken away: spin must find an error
  */
 #ifndef HOSTS
@@ -23,13 +24,6 @@
 #ifndef CRASHES
 #define CRASHES 0
 #endif
-
-/* A line of each host's cache, one per extent. */
-#define NONE 0
-#define CLEAN 1		/* as memory should be */
-#define STALE 2		/* clean, but others have written since */
-#define DIRTY 3
-#define LATE 4		/* dirty and overtaken: its write-back would destroy newer data */
 
 #define ALIVE 0
 #define SUSPECTED 1
@@ -49,12 +43,10 @@ typedef word_t {
 }
 
 word_t w[EXTENTS];
-bit mem_ok[EXTENTS];		/* memory holds what was written last */
 byte want_r[EXTENTS];		/* mailboxes: who asked; a message is never lost, only late */
 byte want_w[EXTENTS];
 
 #define X(h, e) ((h) * EXTENTS + (e))
-byte c[HOSTS * EXTENTS];
 byte gate[HOSTS * EXTENTS];
 bit valid[HOSTS * EXTENTS];
 #ifdef KEEP
@@ -70,52 +62,30 @@ byte hold[HOSTS];		/* SHUT, R, W */
 byte hold_e[HOSTS];
 bit bad[HOSTS];			/* what it read was not, or is no longer, what was written last */
 
+#ifdef LIVENESS
+bit waiting;			/* host 0's wish is not answered yet */
+byte turn[HOSTS * EXTENTS];	/* whom this host gave it to last */
+#endif
+
 #include "transitions.pml"
+#define CONCRETE
+#include "cache.pml"
 
 #define RUN (!stopped[h] && hs[h] != FENCED)
 
-inline write_back(h, e) {
-	if
-	:: c[X(h, e)] == DIRTY -> mem_ok[e] = 1; c[X(h, e)] = CLEAN
-	:: c[X(h, e)] == LATE -> mem_ok[e] = 0; c[X(h, e)] = STALE
-	:: else
-	fi
-}
-
-inline flush(h, e) {
-	write_back(h, e);
-	c[X(h, e)] = NONE
-}
-
-/* A store by H: every other copy is old now. */
-inline store(h, e) {
-	k = 0;
-	do
-	:: k < HOSTS ->
-		if
-		:: k == h -> c[X(k, e)] = DIRTY
-		:: k != h && c[X(k, e)] == CLEAN -> c[X(k, e)] = STALE
-		:: k != h && c[X(k, e)] == DIRTY -> c[X(k, e)] = LATE
-		:: else
-		fi;
-		if
-		:: k != h && hold[k] != SHUT && hold_e[k] == e -> bad[k] = 1
-		:: else
-		fi;
-		k++
-	:: else -> break
-	od;
-	k = 0;
-	mem_ok[e] = 0
-}
-
-inline load(h, e) {
-	if
-	:: c[X(h, e)] == NONE && mem_ok[e] -> c[X(h, e)] = CLEAN
-	:: c[X(h, e)] == NONE && !mem_ok[e] -> c[X(h, e)] = STALE
-	:: else
-	fi
-}
+/* Others ask for what this host holds alone. */
+#define WANTED(e) \
+	(w[e].st == EXCLUSIVE && w[e].own == h && gate[X(h, e)] != SHUT && ((want_r[e] | want_w[e]) & (255 - (1 << h))))
+/*
+ * A writer waits for this host to stop reading. What was lent to a client that waits is first used, once: or
+ * who lent it could have it back before, again and again.
+ */
+#ifdef BROKEN_LENT_UNUSED
+#define UNUSED(e) false
+#else
+#define UNUSED(e) (gate[X(h, e)] == SHUT && m == R && hold_e[h] == e)
+#endif
+#define IN_THE_WAY(e) (w[e].st == PENDING && w[e].own != h && ((w[e].shr >> h) & 1) && !UNUSED(e))
 
 /* After a transition that may have moved the version: a wrap makes every memory of versions void (the era). */
 inline bump(old, e) {
@@ -179,12 +149,45 @@ inline clean(h, e) {
 	k = 0
 }
 
+/* Whoever asked has been answered, or asks again. */
+inline asked(p, e) {
+	want_r[e] = want_r[e] & (255 - (1 << (p)));
+	want_w[e] = want_w[e] & (255 - (1 << (p)))
+}
+
+inline answered(h) {
+#ifdef LIVENESS
+	if
+	:: h == 0 -> waiting = 0
+	:: else
+	fi
+#else
+	skip
+#endif
+}
+
+/* Who of MASK comes next. For safety it may be anybody. */
 inline pick(mask) {
+#ifdef LIVENESS
+#ifdef BROKEN_TURNS_FORGOTTEN
 	k = (h + 1) % HOSTS;
+#else
+	k = (turn[X(h, e)] + 1) % HOSTS;
+#endif
 	do
 	:: !(((mask) >> k) & 1) -> k = (k + 1) % HOSTS
 	:: else -> break
-	od
+	od;
+	turn[X(h, e)] = k
+#else
+	if
+	:: (mask) & 1 -> k = 0
+	:: ((mask) >> 1) & 1 -> k = 1
+#if HOSTS > 2
+	:: ((mask) >> 2) & 1 -> k = 2
+#endif
+	fi
+#endif
 }
 
 proctype host(byte h)
@@ -216,54 +219,46 @@ proctype host(byte h)
 	:: atomic { RUN && hs[h] == ALIVE ->
 		e = 0;
 		do
-		:: e < EXTENTS && w[e].st == EXCLUSIVE && w[e].own == h && gate[X(h, e)] != SHUT &&
-		   ((want_r[e] | want_w[e]) & (255 - (1 << h))) -> break
-		:: e < EXTENTS && w[e].st == PENDING && w[e].own != h && ((w[e].shr >> h) & 1) -> break
-		:: e < EXTENTS && !(w[e].st == EXCLUSIVE && w[e].own == h && gate[X(h, e)] != SHUT &&
-		   ((want_r[e] | want_w[e]) & (255 - (1 << h)))) &&
-		   !(w[e].st == PENDING && w[e].own != h && ((w[e].shr >> h) & 1)) -> e++
+		:: e < EXTENTS && (WANTED(e) || IN_THE_WAY(e)) -> break
+		:: e < EXTENTS && !(WANTED(e) || IN_THE_WAY(e)) -> e++
 		:: e >= EXTENTS -> break
 		od };
 		if
 		:: e >= EXTENTS -> e = 0; goto own
 		:: e < EXTENTS && w[e].st == PENDING ->
 			atomic { RUN -> t_drop(e, h, 0); shut(h, e, res == R_DONE); e = 0; res = 0 }
-		:: e < EXTENTS && w[e].st != PENDING && (want_w[e] & (255 - (1 << h))) ->
+		:: e < EXTENTS && w[e].st != PENDING ->
+			/* turns go round among all who asked, readers and writers alike */
+			atomic { RUN ->
+#ifdef BROKEN_WRITERS_FIRST
+				if
+				:: want_w[e] & (255 - (1 << h)) -> pick(want_w[e] & (255 - (1 << h)))
+				:: else -> pick(want_r[e] & (255 - (1 << h)))
+				fi;
+#else
+				pick((want_r[e] | want_w[e]) & (255 - (1 << h)));
+#endif
+				old = w[e].ver };
+			if
+			:: (want_w[e] >> k) & 1 ->
 #ifndef BROKEN_CLOSE_FLUSH
-			atomic { RUN -> flush(h, e) };
+				atomic { RUN -> flush(h, e) };
 #endif
-			atomic { RUN ->
-				pick(want_w[e] & (255 - (1 << h)));
-				want_w[e] = want_w[e] & (255 - (1 << k));
-				old = w[e].ver;
-				if
-				:: hs[k] == ALIVE -> t_hand(e, h, k); bump(old, e); shut(h, e, res == R_DONE)
-				:: else
-				fi;
-				k = 0; e = 0; res = 0; old = 0 }
-		:: e < EXTENTS && w[e].st != PENDING && !(want_w[e] & (255 - (1 << h))) ->
+				atomic { RUN -> t_hand(e, h, k); asked(k, e); bump(old, e); shut(h, e, res == R_DONE) }
+			:: else ->
 #ifndef BROKEN_LEND_WRITE_BACK
-			atomic { RUN -> write_back(h, e) };
+				atomic { RUN -> write_back(h, e) };
 #endif
-			atomic { RUN ->
-				if
-				:: want_r[e] & (255 - (1 << h)) ->
-					pick(want_r[e] & (255 - (1 << h)));
-					want_r[e] = want_r[e] & (255 - (1 << k));
-					old = w[e].ver;
+				atomic { RUN ->
+					t_lend(e, h, k);
+					asked(k, e);
+					bump(old, e);
 					if
-					:: hs[k] == ALIVE ->
-						t_lend(e, h, k);
-						bump(old, e);
-						if
-						:: res == R_DONE -> gate[X(h, e)] = R
-						:: else -> gate[X(h, e)] = SHUT
-						fi
-					:: else
-					fi
-				:: else
-				fi;
-				k = 0; e = 0; res = 0; old = 0 }
+					:: res == R_DONE -> gate[X(h, e)] = R
+					:: else -> gate[X(h, e)] = SHUT
+					fi }
+			fi;
+			atomic { k = 0; e = 0; res = 0; old = 0 }
 		fi;
 		goto next;
 
@@ -272,15 +267,10 @@ own:		/* then the own client */
 			if
 			:: m == SHUT ->
 				/* a new wish; in the mailbox abstraction a wish that is pending stays */
-#ifdef LIVENESS
-				m = W
-#else
 				if
 				:: m = R
 				:: m = W
-				fi
-#endif
-				;
+				fi;
 				if
 				:: hold_e[h] = 0
 #if EXTENTS > 1
@@ -291,7 +281,7 @@ own:		/* then the own client */
 			fi;
 			e = hold_e[h];
 			if
-			:: w[e].st == SUSPECT -> goto repair
+			:: w[e].st == SUSPECT -> asked(h, e); answered(h); goto repair
 			:: else
 			fi;
 			if
@@ -299,25 +289,33 @@ own:		/* then the own client */
 			:: m == W -> t_write(e, h, 0)
 			fi;
 			if
-			:: (res == R_DONE || res == R_HELD) && w[e].st != PENDING ->
-				want_r[e] = want_r[e] & (255 - (1 << h));
-				want_w[e] = want_w[e] & (255 - (1 << h));
+			:: (res == R_DONE || res == R_HELD) && (w[e].st != PENDING || m == R) ->
+				asked(h, e);
+				answered(h);
 				open(h, e, (w[e].st == EXCLUSIVE -> W : R));
 				res = 0
-			:: res == R_EAGAIN || w[e].st == PENDING ->
+			:: res == R_EAGAIN || (w[e].st == PENDING && m == W) ->
 				if
 				:: m == R -> want_r[e] = want_r[e] | (1 << h)
 				:: m == W -> want_w[e] = want_w[e] | (1 << h)
 				fi;
+#ifdef LIVENESS
+				if
+				:: h == 0 -> waiting = 1
+				:: else
+				fi;
+#endif
 				clean(h, e);
 				e = 0; res = 0;
 				goto next
 			:: res == R_EHOSTDOWN ->
 				/* the client is told and goes elsewhere */
 				clean(h, e);
+				asked(h, e);
+				answered(h);
 				m = SHUT; e = 0; res = 0; hold_e[h] = 0;
 				goto next
-			:: res == R_EUCLEAN || res == R_ENOENT -> m = SHUT; e = 0; res = 0; hold_e[h] = 0; goto next
+			:: res == R_EUCLEAN || res == R_ENOENT -> asked(h, e); answered(h); m = SHUT; e = 0; res = 0; hold_e[h] = 0; goto next
 			fi };
 		/* make the block valid */
 #ifndef BROKEN_PREPARE
@@ -381,8 +379,30 @@ next:		skip
 gone:	skip
 }
 
+#ifdef LIVENESS
+/* At most one host, not the one whose wish is watched, stops; it is noticed, and fenced. */
+active proctype crash()
+{
+#if CRASHES > 0
+	atomic {
+		if
+		:: stopped[HOSTS - 1] = 1
+		:: true
+		fi }
+#endif
+	skip
+}
+
+active proctype observer()
+{
+end:
+	do
+	:: atomic { stopped[HOSTS - 1] && hs[HOSTS - 1] == ALIVE -> hs[HOSTS - 1] = SUSPECTED }
+	:: atomic { hs[HOSTS - 1] == SUSPECTED -> hs[HOSTS - 1] = FENCED }
+	od
+}
+#else
 /* Caches do what they like, also those of hosts that stand still. */
-#ifndef LIVENESS
 active proctype caches()
 {
 	byte h, e;
@@ -392,10 +412,7 @@ active proctype caches()
 		select(h : 0 .. HOSTS - 1);
 		select(e : 0 .. EXTENTS - 1);
 		if
-		:: hs[h] != FENCED && c[X(h, e)] == DIRTY -> write_back(h, e)
-		:: hs[h] != FENCED && c[X(h, e)] == LATE -> write_back(h, e)
-		:: hs[h] != FENCED && c[X(h, e)] == NONE -> load(h, e)
-		:: hs[h] != FENCED && (c[X(h, e)] == CLEAN || c[X(h, e)] == STALE) -> c[X(h, e)] = NONE
+		:: hs[h] != FENCED -> whim(h, e)
 		:: else
 		fi;
 		h = 0; e = 0 }
@@ -438,18 +455,14 @@ active proctype room()
 		fi;
 		h = 0; k = 0 }
 	:: atomic {
-		/* the external fence: every dirty line reaches memory, or does not */
+		/* the external fence */
 		select(h : 0 .. HOSTS - 1);
 		if
 		:: hs[h] == SUSPECTED ->
 			e = 0;
 			do
 			:: e < EXTENTS ->
-				if
-				:: write_back(h, e)
-				:: skip
-				fi;
-				c[X(h, e)] = NONE;
+				lose(h, e);
 				gate[X(h, e)] = SHUT;
 				valid[X(h, e)] = 0;
 				e++
@@ -494,6 +507,5 @@ init {
 }
 
 #ifdef LIVENESS
-#define WISH (want_w[0] & 1)
-ltl granted { [] (WISH -> <> !WISH) }
+ltl granted { [] (waiting -> <> !waiting) }
 #endif

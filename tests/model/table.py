@@ -104,7 +104,8 @@ def check(table, dump):
 
 def promela(table):
     """One inline per operation: t_OP(e, me, peer) acts on the word of extent e, sets `res`."""
-    out = ['/* Generated from transitions.tbl by table.py: do not edit. */']
+    out = ['/* Generated from transitions.tbl by table.py: do not edit. */',
+           '#ifndef D_STEP', '#define D_STEP d_step', '#endif']
     for i, s in enumerate(STATES):
         out.append(f'#define {s} {i}')
     for i, r in enumerate(['DONE', 'HELD', 'EAGAIN', 'EPERM', 'ENOENT', 'EEXIST', 'EUCLEAN', 'EHOSTDOWN']):
@@ -123,7 +124,7 @@ def promela(table):
     for op, rows in table.ops.items():
         if op == 'condemn':
             continue
-        out.append(f'inline t_{op}(e, me, peer) {{\n\td_step {{\n\tif')
+        out.append(f'inline t_{op}(e, me, peer) {{\n\tD_STEP {{\n\tif')
         earlier = []
         for frm, guards, result in rows:
             cond = [f'w[e].st == {frm}'] if frm != '*' else []
