@@ -69,7 +69,7 @@ static int find_id(struct coh_host *h, const uint64_t id[2], unsigned except)
 int coh_join(struct coh_host *h, const uint64_t id[2])
 {
 	struct coh_host_entry *entry;
-	uint64_t w = 0, joining, alive;
+	uint64_t w = 0, joining = 0, alive;
 	unsigned s;
 	int r = find_id(h, id, COH_HOSTS);
 

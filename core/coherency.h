@@ -261,7 +261,10 @@ int coh_claim(struct coh_host *h, uint32_t e, uint64_t tag);
 /* An exclusively held extent, or one under repair, becomes free. -EBUSY, -EPERM as coh_drop(). */
 int coh_free(struct coh_host *h, uint32_t e);
 
-/* Repair of a suspect extent: between recover and restore or abandon only this daemon touches its bytes. */
+/*
+ * Repair of a suspect extent: between recover and restore or abandon only this host touches its bytes. 0: begun, or
+ * under way here. -EAGAIN: by another. -EHOSTDOWN: quarantined. -EEXIST: nothing to repair. -ESTALE.
+ */
 int coh_recover(struct coh_host *h, uint32_t e);
 /* Both: -EPERM, and the repair goes on, when this host was suspected meanwhile: coh_surrender() ends it. */
 int coh_restore(struct coh_host *h, uint32_t e);
@@ -278,8 +281,9 @@ enum coh_msg {
 };
 
 /*
- * Takes one message. 1 and the outputs; 0: none. READ and WRITE are noted, call coh_serve() on *ret_e; for
- * WAKE call what returned -EAGAIN. Nonsense in a ring is skipped.
+ * Takes one message. 1 and the outputs; 0: none. READ and WRITE are noted: when there are no more, call coh_serve()
+ * for each *ret_e (turns go round among those whose wish is known by then). For WAKE call what returned
+ * -EAGAIN. Nonsense in a ring is skipped.
  */
 int coh_poll(struct coh_host *h, enum coh_msg *ret_msg, unsigned *ret_from, uint32_t *ret_e);
 /* Before sleeping: 0: senders will ring the doorbell (or, without one, sleep for a bounded time).
