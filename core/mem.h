@@ -88,6 +88,9 @@ static inline void morsel_mem_cpu_barrier(void)
 #if defined(__x86_64__)
 	/* A locked operation on the own stack is a full barrier and cheaper than MFENCE, which also waits for flushes. */
 	__asm__ volatile("lock; addl $0,-4(%%rsp)" ::: "memory", "cc");
+#elif defined(__aarch64__)
+	/* Of the whole system, not of the inner shareable domain only: other hosts look on. */
+	__asm__ volatile("dmb sy" ::: "memory");
 #else
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 #endif
@@ -111,11 +114,23 @@ static inline void morsel_mem_store(struct morsel_mem *mem, uint64_t *p, uint64_
 static inline bool morsel_mem_cas(struct morsel_mem *mem, uint64_t *p, uint64_t *expected,
 				  uint64_t desired)
 {
+	bool done;
+
 	if (mem->ops)
 		return mem->ops->cas(mem, p, expected, desired);
-	/* seq_cst both ways: the contract makes it a full barrier, also when it fails. */
-	return __atomic_compare_exchange_n(p, expected, desired, false, __ATOMIC_SEQ_CST,
+	/*
+	 * The contract makes it a full barrier, also when it fails. x86's locked operations are that; arm64's exclusive
+	 * pairs let later loads pass the store, and a failed one orders no earlier store.
+	 */
+#if !defined(__x86_64__)
+	morsel_mem_cpu_barrier();
+#endif
+	done = __atomic_compare_exchange_n(p, expected, desired, false, __ATOMIC_SEQ_CST,
 					   __ATOMIC_SEQ_CST);
+#if !defined(__x86_64__)
+	morsel_mem_cpu_barrier();
+#endif
+	return done;
 }
 
 static inline void morsel_mem_barrier(struct morsel_mem *mem)
