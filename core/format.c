@@ -52,8 +52,10 @@ int format_layout(const struct format_params *p, struct format_layout *ret)
 	uint64_t at;
 
 	if (p->size > MAX_SIZE || p->names > MAX_NAMES || p->lower_size > MAX_SIZE ||
-	    p->upper_size > MAX_SIZE)
+	    p->upper_size > MAX_SIZE || p->incompat & ~FORMAT_INCOMPAT_KNOWN)
 		return -EINVAL;
+	if (p->incompat == FORMAT_INCOMPAT_KNOWN)
+		return -EINVAL; /* shared words cannot be in two places */
 	l.extents = (uint32_t)(p->size >> MORSEL_COH_EXTENT_SHIFT);
 	l.size = (uint64_t)l.extents << MORSEL_COH_EXTENT_SHIFT;
 	l.names = p->names ? p->names : l.extents < MAX_NAMES ? l.extents : MAX_NAMES;
@@ -64,6 +66,7 @@ int format_layout(const struct format_params *p, struct format_layout *ret)
 	l.allocator_version = p->allocator_version;
 	l.uuid[0] = p->uuid[0];
 	l.uuid[1] = p->uuid[1];
+	l.incompat = p->incompat;
 
 	/* Head: two superblocks, then the coherent range. All sums are of values below 2^51. */
 	l.coherent_offset = 2 * FORMAT_PAGE;
@@ -97,6 +100,7 @@ static void super_fill(struct format_super *s, const struct format_layout *l)
 {
 	s->magic = FORMAT_MAGIC;
 	s->version = FORMAT_VERSION;
+	s->incompat = l->incompat;
 	s->uuid[0] = l->uuid[0];
 	s->uuid[1] = l->uuid[1];
 	s->generation = l->generation;
@@ -129,8 +133,13 @@ static uint32_t super_crc(const struct format_super *s)
 	return crc32c(0, s, __builtin_offsetof(struct format_super, crc));
 }
 
-/* S is the caller's own copy: nobody changes it while it is looked at. SIZE: of the mapping. */
-static int super_decode(const struct format_super *s, unsigned which, uint64_t size,
+static bool super_sound(const struct format_super *s)
+{
+	return s->magic == FORMAT_MAGIC && s->crc == super_crc(s);
+}
+
+/* S is the caller's own copy: nobody changes it while it is looked at. SIZE: of the mapping. ABLE: features. */
+static int super_decode(const struct format_super *s, unsigned which, uint64_t size, uint64_t able,
 			struct format_layout *ret)
 {
 	struct format_super again = { 0 };
@@ -138,10 +147,10 @@ static int super_decode(const struct format_super *s, unsigned which, uint64_t s
 	struct format_layout l;
 	int r;
 
-	if (s->magic != FORMAT_MAGIC || s->crc != super_crc(s))
+	if (!super_sound(s))
 		return -EUCLEAN;
 	/* A newer version may have moved everything below. */
-	if (s->version > FORMAT_VERSION || s->incompat & ~FORMAT_INCOMPAT_KNOWN)
+	if (s->version > FORMAT_VERSION || s->incompat & ~(able & FORMAT_INCOMPAT_KNOWN))
 		return -EOPNOTSUPP;
 	if (s->version != FORMAT_VERSION || s->copy != which || !is_zero(s->zero, sizeof(s->zero)))
 		return -EUCLEAN;
@@ -150,7 +159,8 @@ static int super_decode(const struct format_super *s, unsigned which, uint64_t s
 				    .allocator_version = s->allocator_version,
 				    .lower_size = s->lower_size,
 				    .upper_size = s->upper_size,
-				    .uuid = { s->uuid[0], s->uuid[1] } };
+				    .uuid = { s->uuid[0], s->uuid[1] },
+				    .incompat = s->incompat };
 	if (!p.names)
 		return -EUCLEAN;
 	r = format_layout(&p, &l);
@@ -176,6 +186,40 @@ static int super_decode(const struct format_super *s, unsigned which, uint64_t s
 
 int format_open(const void *base, uint64_t size, struct format_layout *ret)
 {
+	return format_open_able(base, size, 0, ret);
+}
+
+int format_needs(const void *base, uint64_t size, uint32_t *ret_version, uint64_t *ret_incompat)
+{
+	struct format_super s;
+
+	if (size < 2 * COH_EXTENT_SIZE)
+		return -EINVAL;
+	for (unsigned i = 0; i < 2; i++) {
+		copy(&s, (const uint8_t *)base + i * FORMAT_PAGE, sizeof(s));
+		if (!super_sound(&s))
+			continue;
+		*ret_version = s.version;
+		*ret_incompat = s.incompat;
+		return 0;
+	}
+	return -EUCLEAN;
+}
+
+const char *format_feature_name(uint64_t incompat_bit)
+{
+	switch (incompat_bit) {
+	case FORMAT_INCOMPAT_COORDINATOR:
+		return "coordinator";
+	case FORMAT_INCOMPAT_DEVICE_CAS:
+		return "device-cas";
+	default:
+		return NULL;
+	}
+}
+
+int format_open_able(const void *base, uint64_t size, uint64_t able, struct format_layout *ret)
+{
 	struct format_layout best = { 0 }, l;
 	struct format_super s;
 	int r, error = -EUCLEAN;
@@ -186,7 +230,7 @@ int format_open(const void *base, uint64_t size, struct format_layout *ret)
 		return -EINVAL;
 	for (unsigned i = 0; i < 2; i++) {
 		copy(&s, (const uint8_t *)base + i * FORMAT_PAGE, sizeof(s));
-		r = super_decode(&s, i, size, &l);
+		r = super_decode(&s, i, size, able, &l);
 		if (r < 0) {
 			bad |= 1u << i;
 			/* A sound superblock that says no is a clearer answer than a broken one. */
@@ -201,9 +245,11 @@ int format_open(const void *base, uint64_t size, struct format_layout *ret)
 	for (uint64_t at = found ? best.super_offset[2] : COH_EXTENT_SIZE - FORMAT_PAGE;
 	     at <= size - FORMAT_PAGE && at < MAX_HEAD; at += COH_EXTENT_SIZE) {
 		copy(&s, (const uint8_t *)base + at, sizeof(s));
-		r = super_decode(&s, 2, size, &l);
+		r = super_decode(&s, 2, size, able, &l);
 		if (r == 0 && l.super_offset[2] != at)
 			r = -EUCLEAN;
+		if (r == -EOPNOTSUPP)
+			error = r;
 		if (r == 0 && (!found || l.generation > best.generation)) {
 			best = l;
 			found = true;

@@ -21,7 +21,13 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 /* Features. A reader that does not know one: compat, goes on; ro_compat, must not write; incompat, refuses. */
 #define FORMAT_COMPAT_KNOWN 0ull
 #define FORMAT_RO_COMPAT_KNOWN 0ull
-#define FORMAT_INCOMPAT_KNOWN 0ull
+/*
+ * Pools on media without any coherent range (docs/coherency.md): who may touch the shared words, and how. At most one
+ * of the two. A host that treated such a pool as an ordinary one would change words that others never see change.
+ */
+#define FORMAT_INCOMPAT_COORDINATOR (1ull << 0) /* they live in one host's memory; loads and cas are messages to it */
+#define FORMAT_INCOMPAT_DEVICE_CAS (1ull << 1)	/* cas is a command to the device */
+#define FORMAT_INCOMPAT_KNOWN (FORMAT_INCOMPAT_COORDINATOR | FORMAT_INCOMPAT_DEVICE_CAS)
 
 struct format_super {
 	uint64_t magic;
@@ -114,6 +120,7 @@ struct format_params {
 		upper_size; /* llfree_sizes() for format_frames() frames and 32 owners */
 	uint64_t uuid[2];
 	uint64_t created;
+	uint64_t incompat; /* FORMAT_INCOMPAT_…; 0: the media has a coherent range */
 };
 
 struct format_layout {
@@ -122,7 +129,7 @@ struct format_layout {
 		upper_size;
 	uint64_t names_offset, extents_offset;
 	uint64_t super_offset[FORMAT_SUPERBLOCKS];
-	uint64_t uuid[2], generation;
+	uint64_t uuid[2], generation, incompat;
 	uint32_t names, name_pages, extent_pages, extents, first_data, allocator_version;
 	uint32_t bad_supers; /* mask of copies that do not count */
 	bool read_only;	     /* an unknown ro_compat feature */
@@ -131,7 +138,7 @@ struct format_layout {
 /* Base pages of 4 KiB that the allocator of a pool of SIZE bytes manages: all, the metadata's reserved. */
 uint64_t format_frames(uint64_t size);
 
-/* -EINVAL: sizes that make no sense; -ENOSPC: too small to hold its own metadata and one extent. */
+/* -EINVAL: sizes or features that make no sense; -ENOSPC: too small to hold its own metadata and one extent. */
 int format_layout(const struct format_params *p, struct format_layout *ret);
 
 /* ---- superblock ------------------------------------------------------------------------------------- */
@@ -148,6 +155,18 @@ int format_create(struct morsel_mem *mem, void *base, uint64_t size, const struc
  * feature; -ENOSPC: the mapping is smaller than the pool (a device that shrank); -EINVAL: SIZE or geometry.
  */
 int format_open(const void *base, uint64_t size, struct format_layout *ret);
+/*
+ * The same for a caller whose struct morsel_mem does what the features ABLE (FORMAT_INCOMPAT_…) ask for; format_open()
+ * is for those with ABLE 0. A pool with another one is refused with -EOPNOTSUPP.
+ */
+int format_open_able(const void *base, uint64_t size, uint64_t able, struct format_layout *ret);
+/*
+ * Why -EOPNOTSUPP: version and incompatible features of the first sound superblock. -EUCLEAN: there is none at the
+ * front; -EINVAL: SIZE.
+ */
+int format_needs(const void *base, uint64_t size, uint32_t *ret_version, uint64_t *ret_incompat);
+/* "coordinator", "device-cas"; NULL for a bit that is not known here. */
+const char *format_feature_name(uint64_t incompat_bit);
 
 /* Pointers into the mapping for core/coherency. LAYOUT must come from format_open() on it. */
 void format_pool(void *base, const struct format_layout *layout, struct coh_pool *ret);

@@ -190,6 +190,64 @@ static void test_superblocks(void)
 	CHECK(format_open(base, 0, &l) == -EINVAL);
 }
 
+/* Pools without a coherent range: refused by who cannot, opened by who can, never taken for an ordinary one. */
+static void test_features(void)
+{
+	const uint64_t features[2] = { FORMAT_INCOMPAT_COORDINATOR, FORMAT_INCOMPAT_DEVICE_CAS };
+	uint8_t *m = map(SIZE);
+	struct format_super *s = (struct format_super *)m;
+	struct format_report r;
+	struct format_layout l;
+	uint32_t version;
+	uint64_t needs;
+
+	CHECK(format_needs(m, SIZE, &version, &needs) == -EUCLEAN);
+	CHECK(format_needs(m, COH_EXTENT_SIZE, &version, &needs) == -EINVAL);
+	for (unsigned i = 0; i < 2; i++) {
+		struct format_params p = params(SIZE);
+
+		p.incompat = features[i];
+		CHECK(format_create(&cpu, m, SIZE, &p, &l) == 0 && l.incompat == features[i]);
+		CHECK(format_open(m, SIZE, &l) == -EOPNOTSUPP);
+		CHECK(format_open_able(m, SIZE, features[!i], &l) == -EOPNOTSUPP);
+		CHECK(format_check(m, SIZE, scratch, scratch_size, NULL, NULL, &r) == -EOPNOTSUPP);
+		CHECK(format_open_able(m, SIZE, features[i], &l) == 0);
+		CHECK(l.incompat == features[i] && l.first_data == layout.first_data && !l.bad_supers);
+		CHECK(format_open_able(m, SIZE, ~0ull, &l) == 0 && l.incompat == features[i]);
+		CHECK(format_needs(m, SIZE, &version, &needs) == 0);
+		CHECK(version == FORMAT_VERSION && needs == features[i]);
+		/* One copy that says so is enough, wherever it is. */
+		for (unsigned keep = 0; keep < 3; keep++) {
+			for (unsigned k = 0; k < 3; k++)
+				m[layout.super_offset[k]] ^= k != keep;
+			CHECK(format_open(m, SIZE, &l) == -EOPNOTSUPP);
+			CHECK(format_open_able(m, SIZE, features[i], &l) == 0);
+			for (unsigned k = 0; k < 3; k++)
+				m[layout.super_offset[k]] ^= k != keep;
+		}
+		/* Who is able to do more opens ordinary pools too. */
+		CHECK(format_open_able(base, SIZE, features[i], &l) == 0 && l.incompat == 0);
+		/* What nobody knows is refused whatever the caller says of itself. */
+		s->incompat |= 1ull << 40;
+		fix_crc(s);
+		CHECK(format_open_able(m, SIZE, ~0ull, &l) == -EOPNOTSUPP);
+		CHECK(format_needs(m, SIZE, &version, &needs) == 0 &&
+		      needs == (features[i] | 1ull << 40));
+		/* Both are no pool at all. */
+		s->incompat = FORMAT_INCOMPAT_KNOWN;
+		fix_crc(s);
+		CHECK(format_open_able(m, SIZE, ~0ull, &l) == 0 && l.bad_supers == 1);
+		p.incompat = FORMAT_INCOMPAT_KNOWN;
+		CHECK(format_layout(&p, &l) == -EINVAL);
+		p.incompat = 1ull << 40;
+		CHECK(format_create(&cpu, m, SIZE, &p, &l) == -EINVAL);
+		CHECK(format_feature_name(features[i]) != NULL);
+	}
+	CHECK(!format_feature_name(0) && !format_feature_name(FORMAT_INCOMPAT_KNOWN));
+	CHECK(format_open(base, SIZE, &l) == 0 && l.incompat == 0);
+	munmap(m, SIZE + FORMAT_PAGE);
+}
+
 static void test_tables(void)
 {
 	struct format_page page, again;
@@ -315,6 +373,7 @@ int main(int argc, char **argv)
 	} else {
 		test_clean();
 		test_superblocks();
+		test_features();
 		test_tables();
 		test_geometry();
 	}
