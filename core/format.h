@@ -25,8 +25,9 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
  * Pools on media without any coherent range (docs/coherency.md): who may touch the shared words, and how. At most one
  * of the two. A host that treated such a pool as an ordinary one would change words that others never see change.
  */
-#define FORMAT_INCOMPAT_COORDINATOR (1ull << 0) /* they live in one host's memory; loads and cas are messages to it */
-#define FORMAT_INCOMPAT_DEVICE_CAS (1ull << 1)	/* cas is a command to the device */
+#define FORMAT_INCOMPAT_COORDINATOR \
+	(1ull << 0) /* they live in one host's memory; loads and cas are messages to it */
+#define FORMAT_INCOMPAT_DEVICE_CAS (1ull << 1) /* cas is a command to the device */
 #define FORMAT_INCOMPAT_KNOWN (FORMAT_INCOMPAT_COORDINATOR | FORMAT_INCOMPAT_DEVICE_CAS)
 
 struct format_super {

@@ -118,7 +118,7 @@ static inline bool morsel_mem_cas(struct morsel_mem *mem, uint64_t *p, uint64_t 
 
 	if (mem->ops)
 		return mem->ops->cas(mem, p, expected, desired);
-	/*
+		/*
 	 * The contract makes it a full barrier, also when it fails. x86's locked operations are that; arm64's exclusive
 	 * pairs let later loads pass the store, and a failed one orders no earlier store.
 	 */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "coherency-word.h"
+#include "test-check.h"
 
 /*
  * Plain checks of the word, and --dump: the code's whole transition table for a pool of three hosts, which
@@ -11,16 +12,6 @@
  */
 
 #define DUMP_HOSTS 3u
-
-static int failures;
-
-#define CHECK(cond)                                                               \
-	do {                                                                      \
-		if (!(cond)) {                                                    \
-			printf("not ok: %s:%d: %s\n", __func__, __LINE__, #cond); \
-			failures++;                                               \
-		}                                                                 \
-	} while (0)
 
 static const char *error_name(int r)
 {
@@ -188,6 +179,5 @@ int main(int argc, char **argv)
 	test_bounds();
 	test_wrap();
 	test_full();
-	printf(failures ? "%d checks failed\n" : "ok\n", failures);
-	return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+	return check_result();
 }

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "coherency.h"
+#include "test-check.h"
 
 /*
  * What core/coherency answers, call by call, on the CPU's own memory: limits, bad input, damage, turns. That it is
@@ -14,16 +15,6 @@
 
 #define EXTENTS 8u
 #define TAG 0x700000007ull
-
-static int failures;
-
-#define CHECK(cond)                                                               \
-	do {                                                                      \
-		if (!(cond)) {                                                    \
-			printf("not ok: %s:%d: %s\n", __func__, __LINE__, #cond); \
-			failures++;                                               \
-		}                                                                 \
-	} while (0)
 
 struct machine {
 	struct coh_host coh;
@@ -41,7 +32,9 @@ static struct {
 	struct coh_line lines[EXTENTS];
 } range;
 
-static struct coh_pool pool = { &range.header, range.hosts, range.mail, range.lines, NULL, EXTENTS };
+static struct coh_pool pool = {
+	&range.header, range.hosts, range.mail, range.lines, NULL, EXTENTS
+};
 static struct morsel_mem cpu;
 static struct machine machines[COH_HOSTS + 1];
 static struct machine *const a = &machines[0], *const b = &machines[1], *const c = &machines[2];
@@ -178,7 +171,7 @@ static void test_mailbox_nonsense(void)
 
 	setup(2);
 	ring = range.mail[a->coh.slot].ring[b->coh.slot];
-	ring[0] = 1ull << 32 | 8 | COH_MSG_READ; /* bits that mean nothing */
+	ring[0] = 1ull << 32 | 8 | COH_MSG_READ;	  /* bits that mean nothing */
 	ring[1] = (uint64_t)EXTENTS << 32 | COH_MSG_READ; /* no such extent */
 	ring[2] = 7;					  /* no such message */
 	ring[3] = 1ull << 32 | COH_MSG_READ;
@@ -278,7 +271,8 @@ static void test_not_held(void)
 		CHECK(coh_acquire(&a->client, 0, e, TAG, 1, COH_R) == -EAGAIN);
 		CHECK(range.lines[e].word == before[e]);
 	}
-	CHECK(coh_release(&a->client, 0) == -ENOENT && coh_want_upgrade(&a->client, 0, 1) == -ENOENT);
+	CHECK(coh_release(&a->client, 0) == -ENOENT &&
+	      coh_want_upgrade(&a->client, 0, 1) == -ENOENT);
 	CHECK(!coh_held(&a->client, 0));
 	/* A wish is no hold. */
 	CHECK(coh_want(&a->client, 0, 1, COH_R) == 0 && coh_release(&a->client, 0) == -ENOENT);
@@ -311,7 +305,8 @@ static void test_arguments(void)
 	CHECK(coh_cancel(&a->coh, EXTENTS) == -ERANGE && coh_recover(&a->coh, EXTENTS) == -ERANGE);
 	CHECK(coh_claim(&a->coh, EXTENTS, 1) == -ERANGE && coh_claim(&a->coh, 0, 0) == -EINVAL);
 	CHECK(coh_restore(&a->coh, EXTENTS) == -ERANGE && coh_condemn(&a->coh, EXTENTS) == -ERANGE);
-	CHECK(coh_clean(&a->coh, EXTENTS, 1) == -ERANGE && coh_clean(&a->coh, 0, COH_HOSTS) == -EINVAL);
+	CHECK(coh_clean(&a->coh, EXTENTS, 1) == -ERANGE &&
+	      coh_clean(&a->coh, 0, COH_HOSTS) == -EINVAL);
 	CHECK(coh_suspect(&a->coh, COH_HOSTS, 1) == -EINVAL);
 	CHECK(coh_fenced(&a->coh, COH_HOSTS, 1) == -EINVAL);
 	CHECK(coh_reap(&a->coh, COH_HOSTS) == -EINVAL && coh_reap(&a->coh, 0) == -EINVAL);
@@ -368,12 +363,14 @@ static void test_liar(void)
 	CHECK(fetch(a, 0, COH_W) == 0 && coh_prepare(&a->coh, 0, 1, COH_W) == 0);
 	/* Nonsense holds nothing. */
 	for (unsigned s = 0; s < COH_HOLD_SLOTS; s++)
-		a->page.hold[s] = s & 1 ? ~0ull : (uint64_t)EXTENTS << COH_HOLD_EXTENT_SHIFT | COH_W;
+		a->page.hold[s] = s & 1 ? ~0ull
+					: (uint64_t)EXTENTS << COH_HOLD_EXTENT_SHIFT | COH_W;
 	CHECK(fetch(b, 0, COH_W) == -EAGAIN && pump(a) == 0 && fetch(b, 0, COH_W) == 0);
 	/* A hold that nobody granted keeps others out, and only until its author is put out. */
 	CHECK(fetch(a, 0, COH_W) == -EAGAIN && pump(b) == 0 && fetch(a, 0, COH_W) == 0);
 	a->page.hold[7] = COH_W;
-	CHECK(fetch(b, 0, COH_W) == -EAGAIN && pump(a) == -EBUSY && coh_serve(&a->coh, 0) == -EBUSY);
+	CHECK(fetch(b, 0, COH_W) == -EAGAIN && pump(a) == -EBUSY &&
+	      coh_serve(&a->coh, 0) == -EBUSY);
 	CHECK(coh_acquire(&a->client, 8, 0, TAG, 1, COH_R) == -EBUSY);
 	a->page.hold[8] = 0;
 	CHECK(coh_acquire(&a->client, 8, 0, TAG, 1, COH_R) == -EAGAIN);
@@ -540,6 +537,5 @@ int main(int argc, char **argv)
 	test_suspected();
 	test_repair_refused();
 	munmap(pool.data, EXTENTS * COH_EXTENT_SIZE);
-	printf(failures ? "%d checks failed\n" : "ok\n", failures);
-	return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+	return check_result();
 }

@@ -7,6 +7,7 @@
 #include "crc32c.h"
 #include "format.h"
 #include "llfree.h"
+#include "test-check.h"
 
 /*
  * The pool format on a small sparse mapping that ends at an inaccessible page: whatever the bytes say, what
@@ -14,16 +15,6 @@
  */
 
 #define SIZE (16 * COH_EXTENT_SIZE)
-
-static int failures;
-
-#define CHECK(cond)                                                               \
-	do {                                                                      \
-		if (!(cond)) {                                                    \
-			printf("not ok: %s:%d: %s\n", __func__, __LINE__, #cond); \
-			failures++;                                               \
-		}                                                                 \
-	} while (0)
 
 static struct morsel_mem cpu;
 static uint8_t *base;
@@ -212,7 +203,8 @@ static void test_features(void)
 		CHECK(format_open_able(m, SIZE, features[!i], &l) == -EOPNOTSUPP);
 		CHECK(format_check(m, SIZE, scratch, scratch_size, NULL, NULL, &r) == -EOPNOTSUPP);
 		CHECK(format_open_able(m, SIZE, features[i], &l) == 0);
-		CHECK(l.incompat == features[i] && l.first_data == layout.first_data && !l.bad_supers);
+		CHECK(l.incompat == features[i] && l.first_data == layout.first_data &&
+		      !l.bad_supers);
 		CHECK(format_open_able(m, SIZE, ~0ull, &l) == 0 && l.incompat == features[i]);
 		CHECK(format_needs(m, SIZE, &version, &needs) == 0);
 		CHECK(version == FORMAT_VERSION && needs == features[i]);
@@ -379,6 +371,5 @@ int main(int argc, char **argv)
 	}
 	free(scratch);
 	munmap(base, SIZE + FORMAT_PAGE);
-	printf(failures ? "%d checks failed\n" : "ok\n", failures);
-	return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+	return check_result();
 }

@@ -6,22 +6,13 @@
 #include <ucontext.h>
 
 #include "mem.h"
+#include "test-check.h"
 
 /*
  * A machine with coherent caches does not show a flush that is missing. So this one looks at the instructions: it
  * runs the CPU's implementation step by step, by the trap flag, and notes each write-back, on which line, and each
  * fence. Every variant that the CPU has is forced once. On other CPUs than x86 only the data is compared.
  */
-
-static int failures;
-
-#define CHECK(cond)                                                               \
-	do {                                                                      \
-		if (!(cond)) {                                                    \
-			printf("not ok: %s:%d: %s\n", __func__, __LINE__, #cond); \
-			failures++;                                               \
-		}                                                                 \
-	} while (0)
 
 #define LINES 8u
 
@@ -101,12 +92,16 @@ static void watch(void)
 	count = 0;
 	memset(seen, 0, sizeof(seen));
 	/* Past the red zone, where this function may keep what it likes. */
-	__asm__ volatile("lea -128(%%rsp), %%rsp; pushfq; orq $0x100, (%%rsp); popfq; lea 128(%%rsp), %%rsp" ::: "memory", "cc");
+	__asm__ volatile(
+		"lea -128(%%rsp), %%rsp; pushfq; orq $0x100, (%%rsp); popfq; lea 128(%%rsp), %%rsp" ::
+			: "memory", "cc");
 }
 
 static void stop(void)
 {
-	__asm__ volatile("lea -128(%%rsp), %%rsp; pushfq; andq $~0x100, (%%rsp); popfq; lea 128(%%rsp), %%rsp" ::: "memory", "cc");
+	__asm__ volatile(
+		"lea -128(%%rsp), %%rsp; pushfq; andq $~0x100, (%%rsp); popfq; lea 128(%%rsp), %%rsp" ::
+			: "memory", "cc");
 }
 
 /* WHAT on each of N lines from FIRST, in order, and nothing else. */
@@ -226,6 +221,5 @@ int main(void)
 #if defined(__x86_64__)
 	CHECK(tried >= 1); /* every x86-64 CPU has CLFLUSH */
 #endif
-	printf(failures ? "%d checks failed\n" : "ok\n", failures);
-	return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+	return check_result();
 }

@@ -123,8 +123,9 @@ static int acquire(struct sim_agent *a, unsigned slot, uint32_t e, uint64_t tag,
 		 * again when it goes.
 		 */
 		if (r == -EDEADLK && c->page.hold[slot])
-			sim_fail("host %u calls its daemon while a hold of extent %u is still to be taken back",
-				 a->host, e);
+			sim_fail(
+				"host %u calls its daemon while a hold of extent %u is still to be taken back",
+				a->host, e);
 		host_kick(a->host, e);
 		goto out;
 	}

@@ -38,8 +38,9 @@ static void process(struct host *h, unsigned host, unsigned c)
 		r = coh_grant(&h->coh, &h->client[c].page, q->slot, q->e, q->mode, q->upgrade);
 		/* An honest client does not change its mind: it is the daemon who does not see the wish. */
 		if (r == -ENOENT && q->waiting && !h->client[c].hostile)
-			sim_fail("host %u client %u asked for extent %u, and its daemon sees no wish",
-				 host, c, q->e);
+			sim_fail(
+				"host %u client %u asked for extent %u, and its daemon sees no wish",
+				host, c, q->e);
 	}
 	if (r == -ENOBUFS) {
 		h->retry |= 1u << q->e;
