@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <stddef.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "connection.h"
+#include "intake.h"
 #include "job-bus.h"
 #include "log.h"
 #include "manager-bus.h"
@@ -27,7 +31,7 @@ static int on_auth_timeout(sd_event_source *s, uint64_t usec, void *userdata)
 {
 	struct connection *c = userdata;
 
-	if (sd_bus_is_ready(c->bus) > 0)
+	if (c->bus && sd_bus_is_ready(c->bus) > 0)
 		return 0;
 	if (log_rate_pass(&greet_rate, LOG_CONNECTION_DROPPED))
 		log_line(LOG_NOTICE, LOG_CONNECTION_DROPPED, NULL,
@@ -37,30 +41,176 @@ static int on_auth_timeout(sd_event_source *s, uint64_t usec, void *userdata)
 	return 0;
 }
 
-/*
- * sd-bus reads a peer's greeting in pieces of 256 bytes and may so get the first message along with its
- * end; it then looks at it when the socket has more to read, which may be never.
- */
-static int on_greeted(sd_event_source *s, void *userdata)
+static void log_drop(struct connection *c, const char *why)
 {
-	struct connection *c = userdata;
+	if (log_rate_pass(&drop_rate, LOG_CONNECTION_DROPPED))
+		log_line(LOG_NOTICE, LOG_CONNECTION_DROPPED, NULL,
+			 "connection of uid %u (pid %d) %s, closed", c->caller->uid, c->caller->pid,
+			 why);
+}
+
+static void wake_on(struct connection *c, uint32_t events)
+{
+	if (turn_watch(&c->turn, c->fd, events) < 0)
+		connection_close(c);
+}
+
+/* Messages that one piece of input can make sd-bus process, and a few to spare. */
+#define PROCESS_MAX 8
+
+static int process(struct connection *c)
+{
 	int r = 1;
 
-	/* 256 bytes are no more than two messages. */
-	for (unsigned int i = 0; i < 3 && r > 0 && !c->closed; i++)
+	for (unsigned int i = 0; i < PROCESS_MAX && r > 0 && !c->closed; i++)
 		r = sd_bus_process(c->bus, NULL);
-	if (r < 0)
-		connection_close(c);
+	if (r < 0 || c->closed)
+		return r;
+	/* It began to send messages before sd-bus agreed with its greeting. */
+	if (intake_greeted(c->intake) && sd_bus_is_ready(c->bus) <= 0)
+		return -EBADMSG;
 	return 0;
 }
 
-static int on_connected(sd_bus_message *m, void *userdata, sd_bus_error *error)
+/* What costs as much as some calls, and so is done in the client's turn, when it has said something. */
+static int begin(struct connection *c)
 {
-	struct connection *c = userdata;
+	int send_bytes = CONNECTION_SEND_BYTES, in, out, r;
+	sd_id128_t server_id;
 
-	/* sd-bus does not process messages from within a message's handler. */
-	sd_event_source_set_enabled(c->greeted, SD_EVENT_ONESHOT);
+	r = sd_bus_new(&c->bus);
+	if (r < 0)
+		return r;
+	r = intake_new(c->fd, c->caller->uid, &c->intake, &in);
+	if (r < 0)
+		return r;
+	out = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
+	r = out < 0 ? -errno : sd_bus_set_fd(c->bus, in, out);
+	if (r < 0) {
+		close(in);
+		if (out >= 0)
+			close(out);
+		return r;
+	}
+	r = sd_id128_randomize(&server_id);
+	if (r < 0)
+		return r;
+	r = sd_bus_set_server(c->bus, true, server_id);
+	if (r < 0)
+		return r;
+	r = sd_bus_set_anonymous(c->bus, false);
+	if (r < 0)
+		return r;
+	r = sd_bus_negotiate_fds(c->bus, true);
+	if (r < 0)
+		return r;
+	r = connection_add_objects(c);
+	if (r < 0)
+		return r;
+	r = sd_bus_match_signal(c->bus, NULL, "org.freedesktop.DBus.Local",
+				"/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local",
+				"Disconnected", on_disconnected, c);
+	if (r < 0)
+		return r;
+	r = sd_bus_start(c->bus);
+	if (r < 0)
+		return r;
+	/* sd-bus has just raised it to 8 MiB, where it may. */
+	if (setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &send_bytes, sizeof(send_bytes)) < 0)
+		return -errno;
+	g_hash_table_insert(c->manager->connections_by_bus, c->bus, c);
 	return 0;
+}
+
+/* Has the client said something, or only connected? 1, 0, or -ECONNRESET: it has gone again. */
+static int has_spoken(const struct connection *c)
+{
+	char byte;
+	ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -ECONNRESET;
+	return n > 0 ? 1 : -ECONNRESET;
+}
+
+/* The next piece of what it sends. 0: there is none yet; -EAGAIN: later. */
+static int serve(struct connection *c)
+{
+	int r;
+
+	if (!c->bus) {
+		r = has_spoken(c);
+		if (r > 0)
+			r = begin(c);
+		if (r < 0 && r != -ECONNRESET && log_rate_pass(&drop_rate, LOG_CONNECTION_DROPPED))
+			log_line(LOG_WARNING, LOG_CONNECTION_DROPPED, NULL,
+				 "connection of uid %u (pid %d): %s, closed", c->caller->uid,
+				 c->caller->pid, g_strerror(-r));
+		/* Not to be mistaken for the client's. */
+		if (r < 0)
+			return -ECONNRESET;
+		if (!c->bus)
+			return 0;
+	}
+	r = intake_next(c->intake);
+	if (r <= 0)
+		return r;
+	r = process(c);
+	return r < 0 ? r : 1;
+}
+
+static bool has_unsent(const struct connection *c)
+{
+	uint64_t n;
+
+	return c->bus && sd_bus_get_n_queued_write(c->bus, &n) >= 0 && n > 0;
+}
+
+void connection_sent(struct manager *manager, sd_bus *bus)
+{
+	struct connection *c = g_hash_table_lookup(manager->connections_by_bus, bus);
+
+	if (c && has_unsent(c))
+		turn_ready(&c->turn);
+}
+
+static bool on_turn(struct turn *t)
+{
+	struct connection *c = (struct connection *)((char *)t - offsetof(struct connection, turn));
+	int r;
+
+	if (c->closed) {
+		manager_connection_gone(c->manager, c);
+		return false;
+	}
+	/* Late replies, and what did not go out at once. */
+	if (has_unsent(c)) {
+		if (process(c) < 0)
+			connection_close(c);
+		if (c->closed)
+			return true;
+		if (has_unsent(c)) {
+			wake_on(c, EPOLLOUT);
+			return c->closed;
+		}
+	}
+	r = serve(c);
+	if (c->closed)
+		return true;
+	if (r == 0) {
+		wake_on(c, EPOLLIN);
+		return c->closed;
+	}
+	if (r > 0 || r == -EAGAIN)
+		return true;
+	if (r == -EMSGSIZE)
+		log_drop(c, "sent a message of more than 32 KiB");
+	else if (r == -EPROTO)
+		log_drop(c, "sent descriptors, which no call takes");
+	else if (r == -EBADMSG)
+		log_drop(c, "sent what is not D-Bus");
+	connection_close(c);
+	return true;
 }
 
 int connection_add_objects(struct connection *c)
@@ -80,79 +230,32 @@ int connection_accept(struct manager *manager, int fd, struct caller *caller,
 		      struct connection **ret_connection)
 {
 	struct connection *c = g_new0(struct connection, 1);
-	sd_id128_t server_id;
 	int r;
 
 	c->manager = manager;
 	c->caller = caller;
-
-	r = sd_bus_new(&c->bus);
-	if (r < 0) {
-		close(fd);
-		goto fail;
-	}
-	r = sd_bus_set_fd(c->bus, fd, fd);
-	if (r < 0) {
-		close(fd);
-		goto fail;
-	}
-	r = sd_id128_randomize(&server_id);
-	if (r < 0)
-		goto fail;
-	r = sd_bus_set_server(c->bus, true, server_id);
-	if (r < 0)
-		goto fail;
-	r = sd_bus_set_anonymous(c->bus, false);
-	if (r < 0)
-		goto fail;
-	r = sd_bus_negotiate_fds(c->bus, true);
-	if (r < 0)
-		goto fail;
-	r = connection_add_objects(c);
-	if (r < 0)
-		goto fail;
-	r = sd_bus_match_signal(c->bus, NULL, "org.freedesktop.DBus.Local",
-				"/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local",
-				"Disconnected", on_disconnected, c);
-	if (r < 0)
-		goto fail;
-	r = sd_bus_set_connected_signal(c->bus, true);
-	if (r < 0)
-		goto fail;
-	r = sd_bus_match_signal(c->bus, NULL, "org.freedesktop.DBus.Local",
-				"/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local",
-				"Connected", on_connected, c);
-	if (r < 0)
-		goto fail;
-	r = sd_event_add_defer(manager->event, &c->greeted, on_greeted, c);
-	if (r < 0)
-		goto fail;
-	sd_event_source_set_enabled(c->greeted, SD_EVENT_OFF);
-	r = sd_bus_start(c->bus);
-	if (r < 0)
-		goto fail;
-	r = sd_bus_attach_event(c->bus, manager->event, SD_EVENT_PRIORITY_NORMAL);
-	if (r < 0)
-		goto fail;
+	c->fd = fd;
+	turn_init(&c->turn, manager->turns, caller, on_turn);
+	r = turn_watch(&c->turn, fd, EPOLLIN);
 	/* One shot, so that it does not wake an idle daemon later on. */
-	r = sd_event_add_time_relative(manager->event, &c->auth_timer, CLOCK_MONOTONIC, AUTH_USEC,
-				       1000000, on_auth_timeout, c);
-	if (r < 0)
-		goto fail;
-
+	if (r >= 0)
+		r = sd_event_add_time_relative(manager->event, &c->auth_timer, CLOCK_MONOTONIC,
+					       AUTH_USEC, 1000000, on_auth_timeout, c);
+	if (r < 0) {
+		connection_free(c);
+		return r;
+	}
 	*ret_connection = c;
 	return 0;
-fail:
-	connection_free(c);
-	return r;
 }
-
 void connection_close(struct connection *c)
 {
 	if (c->closed)
 		return;
 	c->closed = true;
 	manager_connection_closed(c->manager, c);
+	/* Freed in the client's own time. */
+	turn_ready(&c->turn);
 }
 
 struct connection *connection_free(struct connection *c)
@@ -160,9 +263,14 @@ struct connection *connection_free(struct connection *c)
 	if (!c)
 		return NULL;
 	sd_event_source_disable_unref(c->auth_timer);
-	sd_event_source_disable_unref(c->greeted);
+	if (c->bus)
+		g_hash_table_remove(c->manager->connections_by_bus, c->bus);
+	turn_end(&c->turn);
 	/* Messages that wait for a worker hold the bus; it must not come back to c. */
 	sd_bus_close_unref(c->bus);
+	intake_free(c->intake);
+	if (c->caller)
+		close(c->fd);
 	if (c->caller)
 		quota_uncharge(c->caller->account, QUOTA_CONNECTIONS, 1);
 	caller_unref(c->caller);
@@ -176,7 +284,8 @@ bool connection_reads(struct connection *c)
 
 	if (c->closed)
 		return false;
-	if (!c->caller || sd_bus_get_n_queued_write(c->bus, &n) < 0 || n <= CONNECTION_UNREAD_MAX)
+	if (!c->caller || !c->bus || sd_bus_get_n_queued_write(c->bus, &n) < 0 ||
+	    n <= CONNECTION_UNREAD_MAX)
 		return true;
 	if (log_rate_pass(&drop_rate, LOG_CONNECTION_DROPPED))
 		log_line(LOG_NOTICE, LOG_CONNECTION_DROPPED, NULL,

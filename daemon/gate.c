@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "bus-error.h"
@@ -10,8 +11,9 @@
 
 /* Names on the bus remembered; a forgotten one is asked for again. */
 #define GATE_NAMES_MAX 4096
-/* Calls of one name that wait for its credentials: more than one only if it sends without waiting. */
-#define GATE_WAITING_MAX 64
+/* Calls of one name that wait for its credentials, or for its turn: more than one only if it sends without
+ * waiting. */
+#define GATE_WAITING_MAX 256
 
 struct waiting {
 	sd_bus_message *message;
@@ -24,6 +26,7 @@ struct name {
 	struct connection *connection;
 	struct caller *caller; /* NULL: asked for */
 	sd_bus_slot *slot;
+	struct turn turn;
 	GQueue waiting; /* of struct waiting * */
 	GList used;	/* in gate->used, the last used first */
 };
@@ -38,6 +41,7 @@ static void name_free(gpointer p)
 	struct name *n = p;
 	struct waiting *w;
 
+	turn_end(&n->turn);
 	g_queue_unlink(&n->gate->used, &n->used);
 	sd_bus_slot_unref(n->slot);
 	while ((w = g_queue_pop_head(&n->waiting))) {
@@ -175,43 +179,56 @@ static int read_credentials(sd_bus_message *reply, struct connection *c, struct 
 	return 0;
 }
 
-static int on_credentials(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
+static void refuse_all(struct name *n)
 {
-	struct name *n = userdata;
-	const sd_bus_error *e = sd_bus_message_get_error(reply);
-	g_autoptr(Caller) caller = NULL;
 	struct waiting *w;
-	GQueue waiting;
-	int r;
 
-	n->slot = sd_bus_slot_unref(n->slot);
-	waiting = n->waiting;
-	g_queue_init(&n->waiting);
-
-	r = e ? -EACCES : read_credentials(reply, n->connection, &caller);
-	if (r >= 0)
-		n->caller = caller_ref(caller);
-
-	while ((w = g_queue_pop_head(&waiting))) {
+	while ((w = g_queue_pop_head(&n->waiting))) {
 		sd_bus_error error = SD_BUS_ERROR_NULL;
-		int k = r;
 
-		if (r >= 0)
-			k = run(n->connection, caller, w->message, w->handler, &error);
-		else
-			bus_error_set(&error, -EACCES,
-				      "the bus does not tell who calls; see the journal");
-		if (k < 0)
-			sd_bus_reply_method_error(w->message, &error);
+		bus_error_set(&error, -EACCES, "the bus does not tell who calls; see the journal");
+		sd_bus_reply_method_error(w->message, &error);
 		sd_bus_error_free(&error);
 		sd_bus_message_unref(w->message);
 		g_free(w);
 	}
+}
+
+static bool on_turn(struct turn *t)
+{
+	struct name *n = (struct name *)((char *)t - offsetof(struct name, turn));
+	struct waiting *w = g_queue_pop_head(&n->waiting);
+	g_autoptr(Caller) caller = caller_ref(n->caller);
+	sd_bus_error error = SD_BUS_ERROR_NULL;
+
+	if (!w)
+		return false;
+	if (run(n->connection, caller, w->message, w->handler, &error) < 0)
+		sd_bus_reply_method_error(w->message, &error);
+	sd_bus_error_free(&error);
+	sd_bus_message_unref(w->message);
+	g_free(w);
+	/* No handler makes the bus go away at once, and so n. */
+	return !g_queue_is_empty(&n->waiting);
+}
+
+static int on_credentials(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
+{
+	struct name *n = userdata;
+	const sd_bus_error *e = sd_bus_message_get_error(reply);
+	int r;
+
+	n->slot = sd_bus_slot_unref(n->slot);
+	r = e ? -EACCES : read_credentials(reply, n->connection, &n->caller);
 	if (r < 0) {
+		refuse_all(n);
 		log_line(LOG_DEBUG, LOG_INTERNAL, n->unique, "credentials of %s: %s, call refused",
 			 n->unique, e ? e->message : g_strerror(-r));
 		g_hash_table_remove(n->gate->names, n->unique);
+		return 0;
 	}
+	turn_init(&n->turn, n->connection->manager->turns, n->caller, on_turn);
+	turn_ready(&n->turn);
 	return 0;
 }
 
@@ -219,8 +236,9 @@ static void forget_least_used(struct gate *g)
 {
 	GList *link = g->used.tail;
 
-	/* Those that are being asked for have calls waiting. */
-	while (link && !((struct name *)link->data)->caller)
+	/* Not those that are being asked for, or have calls waiting. */
+	while (link && (!((struct name *)link->data)->caller ||
+			!g_queue_is_empty(&((struct name *)link->data)->waiting)))
 		link = link->prev;
 	if (link)
 		g_hash_table_remove(g->names, ((struct name *)link->data)->unique);
@@ -282,25 +300,22 @@ int gate_call(struct connection *c, sd_bus_message *m, call_handler_t handler, s
 	if (!sender)
 		return bus_error_setf(error, ERROR_ACCESS_DENIED, "a call without a sender");
 	n = g_hash_table_lookup(g->names, sender);
-	if (n && n->caller) {
+	if (n) {
 		g_queue_unlink(&g->used, &n->used);
 		g_queue_push_head_link(&g->used, &n->used);
-		caller = caller_ref(n->caller);
-		return run(c, caller, m, handler, error);
-	}
-	if (!n) {
+	} else {
 		r = ask(c, g, sender, &n);
 		if (r < 0)
 			return r;
 	}
 	if (g_queue_get_length(&n->waiting) >= GATE_WAITING_MAX)
-		return bus_error_setf(
-			error, ERROR_QUOTA_EXCEEDED,
-			"%d calls wait for the bus to tell who calls; that is the limit",
-			GATE_WAITING_MAX);
+		return bus_error_setf(error, ERROR_QUOTA_EXCEEDED,
+				      "%d calls of yours wait for their turn; that is the limit",
+				      GATE_WAITING_MAX);
 	w = g_new(struct waiting, 1);
 	w->message = sd_bus_message_ref(m);
 	w->handler = handler;
 	g_queue_push_tail(&n->waiting, w);
+	turn_ready(&n->turn);
 	return 1;
 }

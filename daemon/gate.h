@@ -11,7 +11,7 @@ struct manager;
 /*
  * In front of every method: finds out who calls, then calls the handler with it. On private connections that is
  * known; on the bus it is asked for without blocking, remembered by the caller's unique name, and
- * the handler is called when the answer has come. Both look the same to a handler.
+ * the handler is called when the answer has come and it is the caller's turn. Both look the same to a handler.
  */
 struct call {
 	struct manager *manager;

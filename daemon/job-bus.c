@@ -349,6 +349,7 @@ static void send_to_starter(struct job *job, sd_bus_message *m)
 	if (job->destination && sd_bus_message_set_destination(m, job->destination) < 0)
 		return;
 	(void)sd_bus_send(job->starter->bus, m, NULL);
+	connection_sent(job->manager, job->starter->bus);
 	(void)connection_reads(job->starter);
 }
 
@@ -394,4 +395,5 @@ void job_bus_answer_wait(struct job *job, sd_bus_message *call)
 		return;
 	}
 	(void)sd_bus_message_send(m);
+	connection_sent(job->manager, sd_bus_message_get_bus(call));
 }

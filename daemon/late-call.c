@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "bus-error.h"
+#include "connection.h"
 #include "manager.h"
 #include "morsel-bus.h"
 
@@ -29,6 +30,7 @@ void late_call_end(struct late_call *l, int r, const char *text)
 		if (r == -EMFILE || r == -ENFILE)
 			manager_log_descriptors(l->manager);
 	}
+	connection_sent(l->manager, sd_bus_message_get_bus(l->message));
 	l->message = sd_bus_message_unref(l->message);
 	quota_uncharge(l->account, QUOTA_CALLS, 1);
 	l->account = NULL;

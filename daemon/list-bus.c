@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "bus-error.h"
@@ -10,8 +11,8 @@
 
 #define LIMIT_MAX 1000
 /*
- * In one turn of the event loop at most so many morsels are looked at and so many given: a page takes many
- * turns, and other clients' calls come in between (30 take about 0.3 ms).
+ * In one turn of its caller's at most so many morsels are looked at and so many given: a page takes many
+ * turns, and other users' calls come in between (30 take about 0.3 ms).
  */
 #define LOOKS_PER_TURN 500
 /* A pattern of many stars against a long name costs some ten thousand steps. */
@@ -29,7 +30,7 @@ struct filter {
 struct listing {
 	struct late_call late;
 	struct caller *caller;
-	sd_event_source *source;
+	struct turn turn;
 	sd_bus_message *reply;
 	struct filter filter;
 	GPatternSpec *name;
@@ -49,7 +50,7 @@ static int read_owner(sd_bus_message *m, const struct bus_option *o, void *targe
 
 static struct listing *listing_free(struct listing *l)
 {
-	sd_event_source_disable_unref(l->source);
+	turn_end(&l->turn);
 	sd_bus_message_unref(l->reply);
 	caller_unref(l->caller);
 	g_clear_pointer(&l->name, g_pattern_spec_free);
@@ -131,16 +132,14 @@ static void finish(struct listing *l, int r)
 	listing_free(l);
 }
 
-static int on_turn(sd_event_source *s, void *userdata)
+static bool on_turn(struct turn *t)
 {
-	struct listing *l = userdata;
+	struct listing *l = (struct listing *)((char *)t - offsetof(struct listing, turn));
 	int r = list_some(l);
 
 	if (r != 0)
 		finish(l, r);
-	else
-		sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
-	return 0;
+	return r == 0;
 }
 
 void listing_cancel_all(struct manager *manager)
@@ -206,8 +205,6 @@ int list_call(struct call *call, sd_bus_error *error)
 	if (r >= 0)
 		r = sd_bus_message_open_container(l->reply, 'a', "a{sv}");
 	if (r >= 0)
-		r = sd_event_add_defer(manager->event, &l->source, on_turn, l);
-	if (r >= 0)
 		r = late_call_begin(&l->late, call, error);
 	if (r < 0) {
 		listing_free(l);
@@ -215,6 +212,8 @@ int list_call(struct call *call, sd_bus_error *error)
 	}
 	g_queue_push_tail(&manager->listings, l);
 	/* Short lists, the most frequent ones, are answered at once. */
-	on_turn(l->source, l);
+	turn_init(&l->turn, manager->turns, call->caller, on_turn);
+	if (on_turn(&l->turn))
+		turn_ready(&l->turn);
 	return 1;
 }

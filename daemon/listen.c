@@ -8,13 +8,22 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "connection.h"
 #include "listen.h"
 #include "log.h"
 #include "manager.h"
 
-/* Accepted in one turn of the loop: clients that are connected wait for no more than these. */
-#define ACCEPT_PER_TURN 8
+/* Accepted in one turn of the loop, unless it takes too long: who connects waits behind all who connected
+ * before, so these must not pile up; clients that are connected wait for no more than this. */
+#define ACCEPT_PER_TURN 64
+#define ACCEPT_USEC 500
+/* New connections of one user: so many at once, then so many a second. A program connects once; a script
+ * with a morselctl in a loop gets to a hundred. */
+#define RATE_BURST 1024
+#define RATE_PER_SECOND 256
+/* Users whose rate is remembered. */
+#define RATES_MAX 1024
 /* After accept() failed for lack of something, the next try. */
 #define PAUSE_USEC 100000
 
@@ -25,6 +34,12 @@ struct listener {
 	dev_t dev;
 	ino_t ino;
 	sd_event_source *source, *pause;
+	GHashTable *rates; /* uid → struct rate, of those that connected lately */
+};
+
+struct rate {
+	double left; /* of the burst */
+	uint64_t usec;
 };
 
 static struct log_rate refuse_rate = { .interval_usec = 10000000, .burst = 5 };
@@ -41,6 +56,59 @@ static void refuse(const struct caller *caller, const char *why)
 		log_line(LOG_NOTICE, LOG_CONNECTION_REFUSED, NULL, "connection refused: %s", why);
 }
 
+static gboolean is_full_again(gpointer uid, gpointer value, gpointer now)
+{
+	const struct rate *rate = value;
+
+	return rate->left + (double)(*(uint64_t *)now - rate->usec) * RATE_PER_SECOND / 1e6 >=
+	       RATE_BURST;
+}
+
+static bool is_too_fast(struct listener *l, uid_t uid)
+{
+	struct rate *rate = g_hash_table_lookup(l->rates, GUINT_TO_POINTER(uid));
+	uint64_t now = now_monotonic();
+
+	if (!rate) {
+		if (g_hash_table_size(l->rates) >= RATES_MAX)
+			g_hash_table_foreach_remove(l->rates, is_full_again, &now);
+		if (g_hash_table_size(l->rates) >= RATES_MAX)
+			g_hash_table_remove_all(l->rates);
+		rate = g_new(struct rate, 1);
+		*rate = (struct rate){ .left = RATE_BURST, .usec = now };
+		g_hash_table_insert(l->rates, GUINT_TO_POINTER(uid), rate);
+	}
+	rate->left =
+		MIN(RATE_BURST, rate->left + (double)(now - rate->usec) * RATE_PER_SECOND / 1e6);
+	rate->usec = now;
+	if (rate->left < 1)
+		return true;
+	rate->left--;
+	return false;
+}
+
+/* What can be said of a user who floods is said without reading anything of the process. */
+static bool is_flood(struct listener *l, int fd)
+{
+	struct ucred cred;
+	socklen_t length = sizeof(cred);
+	bool too_fast;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length) < 0)
+		return false;
+	too_fast = is_too_fast(l, cred.uid);
+	if (!too_fast && !quota_user_is_full(l->manager->quota, cred.uid, QUOTA_CONNECTIONS))
+		return false;
+	if (log_rate_pass(&refuse_rate, LOG_CONNECTION_REFUSED))
+		log_line(LOG_NOTICE, LOG_CONNECTION_REFUSED, NULL,
+			 too_fast ? "connection of uid %u (pid %d) refused: more than %d new ones a"
+				    " second"
+				  : "connection of uid %u (pid %d) refused: as many as"
+				    " ConnectionsPerUser= allows are open",
+			 cred.uid, cred.pid, RATE_PER_SECOND);
+	return true;
+}
+
 /* Who connects, charged with a connection; NULL: nobody who may. */
 static struct caller *admit(struct listener *l, int fd)
 {
@@ -48,6 +116,8 @@ static struct caller *admit(struct listener *l, int fd)
 	g_autofree char *text = NULL;
 	int r;
 
+	if (is_flood(l, fd))
+		return NULL;
 	r = caller_from_socket(l->manager->root_fd, fd, &caller);
 	if (r == -EPERM)
 		refuse(NULL, "its user has no number in the daemon's user namespace, and so could"
@@ -96,8 +166,9 @@ static void pause_accepting(struct listener *l, int error)
 static int on_connect(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 {
 	struct listener *l = userdata;
+	uint64_t end = now_monotonic() + ACCEPT_USEC;
 
-	for (unsigned int i = 0; i < ACCEPT_PER_TURN; i++) {
+	for (unsigned int i = 0; i < ACCEPT_PER_TURN && now_monotonic() < end; i++) {
 		struct connection *c;
 		struct caller *caller;
 		int client, r;
@@ -199,6 +270,7 @@ int listener_new(struct manager *manager, const char *path, struct listener **re
 	l->manager = manager;
 	l->path = g_strdup(path);
 	l->fd = -1;
+	l->rates = g_hash_table_new_full(NULL, NULL, NULL, g_free);
 
 	r = bind_path(l);
 	if (r >= 0)
@@ -228,6 +300,7 @@ struct listener *listener_free(struct listener *l)
 		close(l->fd);
 	if (l->ino && lstat(l->path, &st) == 0 && st.st_ino == l->ino && st.st_dev == l->dev)
 		unlink(l->path);
+	g_hash_table_unref(l->rates);
 	g_free(l->path);
 	g_free(l);
 	return NULL;

@@ -24,8 +24,6 @@
 /* Populating and freeing, one piece of a user's at a time: bound by memory bandwidth. Two users with one
  * hundred GiB each must not hold up one MiB of a third. */
 #define MEMORY_THREADS 3
-/* Connections freed in one turn of the loop. */
-#define REAP_PER_TURN 16
 
 static int fail(int r, const char *what, const char *object)
 {
@@ -87,29 +85,22 @@ void manager_connection_added(struct manager *m, struct connection *c)
 void manager_connection_closed(struct manager *m, struct connection *c)
 {
 	jobs_forget_connection(m->jobs, c);
-	g_queue_push_tail(&m->closed, c);
-	sd_event_source_set_enabled(m->reap, SD_EVENT_ONESHOT);
+	if (!c->caller)
+		sd_event_source_set_enabled(m->reap, SD_EVENT_ONESHOT);
 }
 
-static void reap(struct manager *m, struct connection *c)
+void manager_connection_gone(struct manager *m, struct connection *c)
 {
-	if (!c->caller) {
-		broker_lost(m->broker);
-		return;
-	}
 	g_hash_table_remove(m->connections, c);
 	connection_free(c);
 }
 
+/* The connection to the bus was closed. */
 static int on_reap(sd_event_source *s, void *userdata)
 {
 	struct manager *m = userdata;
-	struct connection *c;
 
-	for (unsigned int i = 0; i < REAP_PER_TURN && (c = g_queue_pop_head(&m->closed)); i++)
-		reap(m, c);
-	if (!g_queue_is_empty(&m->closed))
-		sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+	broker_lost(m->broker);
 	return 0;
 }
 
@@ -476,8 +467,11 @@ static int make_parts(struct manager *m)
 	m->jobs = jobs_new(m, m->moves);
 	jobs_set_parallel(m->jobs, m->config->job_threads);
 	m->gate = gate_new();
+	r = turns_new(m->event, &m->turns);
+	if (r < 0)
+		return fail(r, "event loop", NULL);
 	m->connections = g_hash_table_new(NULL, NULL);
-	g_queue_init(&m->closed);
+	m->connections_by_bus = g_hash_table_new(NULL, NULL);
 	g_queue_init(&m->listings);
 	stats_init(&m->stats);
 	return 0;
@@ -606,7 +600,6 @@ struct manager *manager_free(struct manager *m)
 			connection_free(key);
 	}
 	broker_free(m->broker);
-	g_queue_clear(&m->closed);
 	jobs_free(m->jobs);
 	if (m->registry)
 		stats_done(&m->stats);
@@ -614,9 +607,11 @@ struct manager *manager_free(struct manager *m)
 	m->linger = linger_free(m->linger);
 	registry_free(m->registry);
 	gate_free(m->gate);
+	turns_free(m->turns);
 	quota_free(m->quota);
 	users_free(m->users);
 	g_clear_pointer(&m->connections, g_hash_table_unref);
+	g_clear_pointer(&m->connections_by_bus, g_hash_table_unref);
 	placement_unref(m->default_placement);
 	storage_node_free(m->storage);
 	inventory_free(m->inventory);

@@ -18,6 +18,7 @@
 #include "registry.h"
 #include "stats.h"
 #include "storage.h"
+#include "turns.h"
 #include "users.h"
 #include "worker.h"
 
@@ -59,14 +60,15 @@ struct manager {
 	struct linger *linger; /* destroyed, but still mapped by somebody */
 	struct jobs *jobs;
 	struct gate *gate;
+	struct turns *turns; /* whose call is served next */
 	struct stats stats;
 	GQueue listings; /* of struct listing: pages of List on their way */
 
 	struct listener *listener;
 	struct broker *broker;
-	GHashTable *connections; /* of struct connection, the private ones */
-	GQueue closed;		 /* of struct connection, to be freed */
-	sd_event_source *reap;	 /* frees them */
+	GHashTable *connections_by_bus; /* sd_bus → struct connection, the private ones */
+	GHashTable *connections;	/* of struct connection, the private ones */
+	sd_event_source *reap;		/* lets go of a connection to the bus that was closed */
 	sd_event_source *sigterm, *sigint, *sighup;
 	struct placement *default_placement;
 	struct hotplug *hotplug;
@@ -92,7 +94,9 @@ bool manager_descriptors_short(struct manager *m, int fd);
 void manager_log_descriptors(struct manager *m);
 
 void manager_connection_added(struct manager *m, struct connection *c);
+/* It is not to be used any more, and will be freed soon; then a private one is gone. */
 void manager_connection_closed(struct manager *m, struct connection *c);
+void manager_connection_gone(struct manager *m, struct connection *c);
 
 /* Bytes of the tiers where pages can be placed now. */
 uint64_t manager_capacity(struct manager *m);

@@ -299,6 +299,16 @@ int quota_charge(struct quota_account *a, enum quota_kind kind, uint64_t n, cons
 	return 0;
 }
 
+bool quota_user_is_full(struct quota *q, uid_t uid, enum quota_kind kind)
+{
+	const struct group *g;
+	char key[16];
+
+	g_snprintf(key, sizeof(key), "%u", uid);
+	g = g_hash_table_lookup(q->groups, key);
+	return g && g->used[kind] >= g->limit[kind];
+}
+
 void quota_charge_anyway(struct quota_account *a, enum quota_kind kind, uint64_t n)
 {
 	quota_account_ref(a);

@@ -40,6 +40,8 @@ struct quota_account *quota_account_unref(struct quota_account *a); /* takes NUL
  */
 int quota_charge(struct quota_account *a, enum quota_kind kind, uint64_t n, const char *what,
 		 char **ret_text);
+/* Has the user no room for one more, whatever the cgroup? Cheap: for what may be asked very often. */
+bool quota_user_is_full(struct quota *q, uid_t uid, enum quota_kind kind);
 /* For what is there already: over limits too. */
 void quota_charge_anyway(struct quota_account *a, enum quota_kind kind, uint64_t n);
 void quota_uncharge(struct quota_account *a, enum quota_kind kind, uint64_t n);

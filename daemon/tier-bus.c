@@ -248,7 +248,7 @@ static const struct tier *named(const GPtrArray *tiers, const char *name)
 
 static void tell_one(struct connection *c, const char *signal, const char *path)
 {
-	if (!c || c->closed || sd_bus_is_ready(c->bus) <= 0)
+	if (!c || c->closed || !c->bus || sd_bus_is_ready(c->bus) <= 0)
 		return;
 	if (signal)
 		(void)sd_bus_emit_signal(c->bus, BUS_PATH, BUS_MANAGER, signal, "o", path);
@@ -258,6 +258,7 @@ static void tell_one(struct connection *c, const char *signal, const char *path)
 						     "Backing", "Nodes", "Device", "TargetNode",
 						     "CapacityBytes", "MemoryTier", "Storage",
 						     "Initiators", "Warnings", NULL);
+	connection_sent(c->manager, c->bus);
 	(void)connection_reads(c);
 }
 

@@ -9,7 +9,7 @@
 #include "worker.h"
 
 /* Ends that are told to the loop in one turn of it: the next client must not wait for hundreds. */
-#define DONE_PER_TURN 32
+#define DONE_PER_TURN 8
 
 struct owner_queue {
 	uint32_t owner;

@@ -56,6 +56,8 @@ sd_bus *harness_connect_bus(struct harness *h);
 /* A connected socket, nothing said yet. */
 int harness_connect_raw(struct harness *h);
 
+/* Of the daemon's for each private connection that has greeted; before that, one. */
+#define CONNECTION_DESCRIPTORS 4
 unsigned int harness_descriptors(struct harness *h); /* open ones of the daemon, once it is quiet */
 uint64_t harness_property_t(sd_bus *bus, const char *property);
 char *harness_log(struct harness *h); /* all of it so far; g_free */

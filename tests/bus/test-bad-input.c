@@ -161,7 +161,7 @@ static void test_long_option(void)
 	g_assert_cmpint(sd_bus_message_append(m, "s", "prefer"), >=, 0);
 	g_assert_cmpint(sd_bus_message_open_container(m, 'v', "as"), >=, 0);
 	g_assert_cmpint(sd_bus_message_open_container(m, 'a', "s"), >=, 0);
-	for (unsigned int i = 0; i < 100000; i++)
+	for (unsigned int i = 0; i < 1000; i++)
 		g_assert_cmpint(sd_bus_message_append(m, "s", "dram0"), >=, 0);
 	for (unsigned int i = 0; i < 4; i++)
 		g_assert_cmpint(sd_bus_message_close_container(m), >=, 0);

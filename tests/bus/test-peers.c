@@ -190,8 +190,10 @@ static void create_by_hand(const char *name, size_t name_length, uint8_t want_ty
 		uint32_t n, serial = 1, fields_at = 12;
 		g_autofree char *answer = NULL;
 		int fd = harness_connect_raw(h);
-		unsigned int descriptors = harness_descriptors(h);
+		unsigned int descriptors;
 
+		must_serve(bus);
+		descriptors = harness_descriptors(h);
 		put_string(body, name, name_length);
 		put(body, &size, 8, 8);
 		n = 0;
@@ -217,6 +219,7 @@ static void create_by_hand(const char *name, size_t name_length, uint8_t want_ty
 		g_assert_cmpint(answer[1], ==, want_type);
 		close(fd);
 		must_serve(bus);
+		/* When they were counted, this one had not greeted yet. */
 		harness_wait_descriptors(h, descriptors - 1 + (want_type == 2));
 		g_assert_cmpuint(harness_property_t(bus, "morsels"), ==, want_type == 2);
 	}
@@ -283,36 +286,219 @@ static void test_vanish_mid_call(void)
 	harness_free(h);
 }
 
-/* Calls without end, and no reply is ever read. */
+static uint64_t rss_kib(void)
+{
+	g_autofree char *path = g_strdup_printf("/proc/%d/status", h->daemon);
+	g_autofree char *text = NULL;
+	const char *line;
+
+	g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+	line = strstr(text, "VmRSS:");
+	g_assert_nonnull(line);
+	return g_ascii_strtoull(line + strlen("VmRSS:"), NULL, 10);
+}
+
+/* Calls without end, and no reply is ever read: the daemon serves some, then no more of this client. */
 static void test_never_reads(void)
 {
 	h = harness_new(NULL);
 	{
 		autobus *bus = harness_connect(h);
 		sd_bus *deaf = harness_connect(h);
+		uint64_t cookie, before, queued = 0;
 		unsigned int descriptors;
-		uint64_t cookie;
-		int r = 0;
 
 		g_free(must_create(bus, "x", 4096));
 		g_assert_cmpint(sd_bus_flush(deaf), >=, 0);
 		descriptors = harness_descriptors(h);
-		for (unsigned int i = 0; i < 100000 && r >= 0; i++) {
+		before = rss_kib();
+		for (unsigned int i = 0; i < 100000; i++) {
 			automessage *m = manager_message(deaf, "Show");
 
 			g_assert_cmpint(sd_bus_message_append(m, "s", "x"), >=, 0);
-			/* Without a cookie no reply would be wanted. */
-			r = sd_bus_send(deaf, m, &cookie);
-			if (r >= 0 && i % 100 == 0) {
-				r = sd_bus_flush(deaf);
+			/* Without a cookie no reply would be wanted. Not flushed: that would wait. */
+			g_assert_cmpint(sd_bus_send(deaf, m, &cookie), >=, 0);
+			if (i % 1000 == 0)
 				must_serve(bus);
-			}
 		}
-		g_assert_cmpint(r, <, 0);
-		harness_wait_log(h, "does not read its replies");
+		/* What the sockets do not hold waits at the client, not in the daemon. */
+		g_assert_cmpint(sd_bus_get_n_queued_write(deaf, &queued), >=, 0);
+		g_assert_cmpuint(queued, >, 10000);
 		must_serve(bus);
+		g_assert_cmpuint(rss_kib(), <, before + 8192);
 		sd_bus_close_unref(deaf);
-		harness_wait_descriptors(h, descriptors - 1);
+		harness_wait_descriptors(h, descriptors - CONNECTION_DESCRIPTORS);
+	}
+	harness_free(h);
+}
+
+/* It reads late, but it reads: every call has its answer. */
+static void test_reads_late(void)
+{
+	enum {
+		CALLS = 3000
+	};
+	h = harness_new(NULL);
+	{
+		autobus *bus = harness_connect(h);
+		unsigned int answers = 0;
+		uint64_t cookie, queued = 1;
+
+		g_free(must_create(bus, "x", 4096));
+		for (unsigned int i = 0; i < CALLS; i++) {
+			automessage *m = manager_message(bus, "Show");
+
+			g_assert_cmpint(sd_bus_message_append(m, "s", "x"), >=, 0);
+			g_assert_cmpint(sd_bus_send(bus, m, &cookie), >=, 0);
+		}
+		while (answers < CALLS || queued > 0) {
+			automessage *m = NULL;
+			int r = sd_bus_process(bus, &m);
+
+			g_assert_cmpint(r, >=, 0);
+			answers += m && sd_bus_message_is_method_error(m, NULL) == 0;
+			if (r == 0)
+				g_assert_cmpint(sd_bus_wait(bus, 20000000), >, 0);
+			g_assert_cmpint(sd_bus_get_n_queued_write(bus, &queued), >=, 0);
+		}
+		g_assert_cmpuint(answers, ==, CALLS);
+	}
+	harness_free(h);
+}
+
+static void must_close(int fd, const char *log)
+{
+	g_autofree char *answer = hear(fd);
+
+	g_assert_cmpstr(answer, ==, "");
+	close(fd);
+	harness_wait_log(h, log);
+}
+
+/* A header, a body that is announced and comes, or does not. */
+static void test_large(void)
+{
+	g_autofree char *body = g_malloc0(64 * 1024);
+
+	h = harness_new(NULL);
+	{
+		autobus *bus = harness_connect(h);
+		g_autofree char *name = g_strnfill(16000, 'x'), *long_name = g_strnfill(40000, 'x');
+		automessage *m = NULL;
+		unsigned int descriptors;
+		uint64_t before;
+		int fd;
+
+		must_serve(bus);
+		descriptors = harness_descriptors(h);
+		before = rss_kib();
+		/* 100 MiB announced: refused by the header alone. */
+		fd = harness_connect_raw(h);
+		greet(fd);
+		say(fd, "l\1\0\1\0\0\100\6\1\0\0\0\160\0\0\0", 16);
+		must_close(fd, "sent a message of more than 32 KiB");
+		g_assert_cmpuint(rss_kib(), <, before + 4096);
+		/* Within the limit, but only half of it ever comes: it waits, and costs others nothing. */
+		fd = harness_connect_raw(h);
+		greet(fd);
+		say(fd, "l\1\0\1\0\100\0\0\1\0\0\0\160\0\0\0", 16);
+		say(fd, body, 8000);
+		must_serve(bus);
+		close(fd);
+		harness_wait_descriptors(h, descriptors);
+		/* What fits gets its error; what does not, the end of the connection. */
+		must_fail(bus, "InvalidArgument", "too long|(16000 bytes)", "Create", "sta{sv}",
+			  name, (uint64_t)4096, 0);
+		m = manager_message(bus, "Show");
+		g_assert_cmpint(sd_bus_message_append(m, "s", long_name), >=, 0);
+		g_assert_cmpint(sd_bus_call(bus, m, 0, NULL, NULL), <, 0);
+	}
+	harness_free(h);
+}
+
+/* No call takes descriptors: they are closed at once, and so is the connection. */
+static void test_descriptors_in(void)
+{
+	h = harness_new(NULL);
+	{
+		autobus *bus = harness_connect(h);
+		union {
+			struct cmsghdr header;
+			char bytes[CMSG_SPACE(50 * sizeof(int))];
+		} control = {};
+		struct iovec piece = { .iov_base = "l\1\0\1", .iov_len = 4 };
+		struct msghdr message = { .msg_iov = &piece,
+					  .msg_iovlen = 1,
+					  .msg_control = &control,
+					  .msg_controllen = sizeof(control) };
+		unsigned int descriptors;
+		int fd;
+
+		must_serve(bus);
+		descriptors = harness_descriptors(h);
+		fd = harness_connect_raw(h);
+		greet(fd);
+		control.header = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
+						   .cmsg_type = SCM_RIGHTS,
+						   .cmsg_len = CMSG_LEN(50 * sizeof(int)) };
+		for (unsigned int i = 0; i < 50; i++)
+			memcpy(CMSG_DATA(&control.header) + i * sizeof(int), &fd, sizeof(int));
+		g_assert_cmpint(sendmsg(fd, &message, MSG_NOSIGNAL), ==, 4);
+		must_close(fd, "sent descriptors, which no call takes");
+		harness_wait_descriptors(h, descriptors);
+		must_serve(bus);
+	}
+	harness_free(h);
+}
+
+/* Greetings that are not: too long, too many lines, messages before the end. */
+static void test_greetings(void)
+{
+	g_autofree char *x = g_strnfill(300, 'x');
+
+	h = harness_new(NULL);
+	{
+		autobus *bus = harness_connect(h);
+		unsigned int descriptors;
+		int fd;
+
+		must_serve(bus);
+		descriptors = harness_descriptors(h);
+		fd = harness_connect_raw(h);
+		say(fd, "\0AUTH EXTERNAL ", 15);
+		say(fd, x, 300);
+		must_close(fd, "is not D-Bus");
+		fd = harness_connect_raw(h);
+		say(fd, "AUTH EXTERNAL\r\n", 15);
+		must_close(fd, "is not D-Bus");
+		/* BEGIN that sd-bus does not accept, and a message that would then be read as one. */
+		fd = harness_connect_raw(h);
+		say(fd, "\0BEGIN\r\n", 8);
+		say(fd, "l\1\0\1\0\0\0\0\1\0\0\0\10\0\0\0", 16);
+		close(fd);
+		fd = harness_connect_raw(h);
+		say(fd, "\0", 1);
+		for (unsigned int i = 0; i < 40; i++)
+			if (send(fd, "NEGOTIATE_UNIX_FD\r\n", 19, MSG_NOSIGNAL) < 0)
+				break;
+		close(fd);
+		harness_wait_descriptors(h, descriptors);
+		/* All in one piece, and without saying who: as newer sd-bus does. */
+		fd = harness_connect_raw(h);
+		say(fd, "\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n", 51);
+		{
+			g_autoptr(GString) heard = g_string_new(NULL);
+
+			while (!strstr(heard->str, "AGREE_UNIX_FD\r\n")) {
+				g_autofree char *more = hear(fd);
+
+				g_assert_cmpstr(more, !=, "");
+				g_string_append(heard, more);
+			}
+			g_assert_true(g_str_has_prefix(heard->str, "DATA\r\nOK "));
+		}
+		close(fd);
+		must_serve(bus);
 	}
 	harness_free(h);
 }
@@ -333,7 +519,7 @@ static void test_crowd(void)
 			fds[i] = harness_connect_raw(h);
 		closed = hear(fds[G_N_ELEMENTS(fds) - 1]);
 		g_assert_cmpstr(closed, ==, "");
-		harness_wait_log(h, "connections; the limit is 512");
+		harness_wait_log(h, "as many as ConnectionsPerUser= allows are open");
 		must_serve(bus);
 		for (unsigned int i = 0; i < G_N_ELEMENTS(fds); i++)
 			close(fds[i]);
@@ -401,6 +587,10 @@ int main(int argc, char **argv)
 	g_test_add_func("/peers/one-piece", test_one_piece);
 	g_test_add_func("/peers/vanish-mid-call", test_vanish_mid_call);
 	g_test_add_func("/peers/never-reads", test_never_reads);
+	g_test_add_func("/peers/reads-late", test_reads_late);
+	g_test_add_func("/peers/large", test_large);
+	g_test_add_func("/peers/descriptors-in", test_descriptors_in);
+	g_test_add_func("/peers/greetings", test_greetings);
 	g_test_add_func("/peers/crowd", test_crowd);
 	g_test_add_func("/peers/descriptors", test_descriptors);
 	return g_test_run();
