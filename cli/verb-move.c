@@ -235,9 +235,10 @@ static int finish(struct cli *cli, const char *morsel, const char *tier, bool dr
 	} else {
 		print_result(morsel, tier, dry_run, result, seconds);
 	}
+	if (strcmp(state, "cancelled") == 0)
+		return cli_fail(STATUS_FAILED, "moving %s to %s was cancelled", morsel, tier);
 	if (strcmp(state, "done") != 0)
-		return cli_fail(STATUS_FAILED, "moving %s to %s was %s%s%s", morsel, tier, state,
-				error[0] ? ": " : "", error);
+		return cli_fail(STATUS_FAILED, "moving %s to %s failed: %s", morsel, tier, error);
 	if (get_u64(result, "failed_bytes") && !dry_run) {
 		g_autofree char *failed = format_bytes(get_u64(result, "failed_bytes"));
 		g_autofree char *reasons = format_bytes_by(get_object(result, "failed_reasons"));
