@@ -159,6 +159,23 @@ static size_t keep_pending(struct mover *m, size_t pending, size_t tried, long r
 	return kept;
 }
 
+void mover_count_swept(struct mover *m, bool all)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < m->v.n; i++) {
+		if (all || nodeset_has(&m->on_target, m->v.status[i])) {
+			m->result.moved += m->v.bytes[i];
+			continue;
+		}
+		m->v.pages[kept] = m->v.pages[i];
+		m->v.bytes[kept] = m->v.bytes[i];
+		m->v.status[kept] = m->v.status[i];
+		kept++;
+	}
+	m->v.n = kept;
+}
+
 static bool worth_another_try(const struct mover *m, size_t pending)
 {
 	for (size_t k = 0; k < pending; k++)

@@ -26,6 +26,12 @@ struct mover {
  * list of pages) vanish, few enough to answer a cancel within some 10 ms. */
 #define BATCH_MAX 8192
 
+/*
+ * After a sweep: count what has come to the target as moved. Without all, by m->v.status; the list is then
+ * cut down to the pages that have not, for mover_move().
+ */
+void mover_count_swept(struct mover *m, bool all);
+
 int mover_init(struct mover *m, struct storage_object *o, const struct tier *tier);
 void mover_done(struct mover *m);
 

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "storage-node-batch.h"
+#include "storage-node-sweep.h"
 
 /* With a limit, one call moves at most what the limit gives in this time. */
 #define PACE_NS (UINT64_C(50) * 1000 * 1000)
@@ -27,10 +28,13 @@ struct move_job {
 	uint64_t begin_ns, offset, end;
 	storage_progress_t progress; /* called by the thread that called us only */
 	void *userdata;
+	bool sweep; /* whole windows by mbind, towards policy */
+	struct node_policy policy;
 
 	pthread_mutex_t lock; /* of what follows */
 	uint64_t next, done, copied;
-	int r; /* the first error; all threads end then */
+	unsigned int swept; /* ranges with policies of their own since the last gather_policies() */
+	int r;		    /* the first error; all threads end then */
 };
 
 /* One thread's part. */
@@ -104,6 +108,64 @@ static size_t batch_len(const struct node_view *v, size_t first, uint64_t bandwi
 	return n;
 }
 
+/* At most so many ranges (of 350 bytes each in the kernel) between two calls of gather_policies(). */
+#define SWEPT_MAX 256
+
+/* Make one policy again of those that sweeping set piece by piece. */
+static int gather_policies(struct move_job *job)
+{
+	struct storage_object *o = job->o;
+	int r;
+
+	pthread_mutex_lock(&o->lock);
+	r = node_policy_set_file(&job->policy, o->node->sys, o->fd, job->offset,
+				 job->end - job->offset);
+	pthread_mutex_unlock(&o->lock);
+	return r;
+}
+
+static bool note_swept(struct move_job *job)
+{
+	bool many;
+
+	pthread_mutex_lock(&job->lock);
+	many = ++job->swept >= SWEPT_MAX;
+	if (many)
+		job->swept = 0;
+	pthread_mutex_unlock(&job->lock);
+	return !many || gather_policies(job) >= 0;
+}
+
+/*
+ * Sweep the listed window, then look what became of it: m->v.status says it of all pages, as it does when
+ * nothing was swept. ret_all: everything went.
+ */
+static int sweep_window(struct move_share *share, bool *ret_all)
+{
+	struct mover *m = &share->mover;
+	uint64_t next, end = m->v.offset + m->v.length;
+	bool going = true;
+	int r = 0;
+
+	for (uint64_t at = m->v.offset; r >= 0 && going && at < end; at = next) {
+		next = MIN(end, at + SWEEP_STEP);
+		going = node_sweep(&m->v, &share->job->policy, at, next - at) &&
+			note_swept(share->job);
+		r = keep_pace(share, 0, 0);
+	}
+	*ret_all = node_sweep_complete(&m->v, &share->job->policy);
+	if (!*ret_all) {
+		int asked;
+
+		m->v.only_node = -1;
+		asked = node_view_ask(&m->v);
+		if (asked < 0)
+			return asked;
+	}
+	mover_count_swept(m, *ret_all);
+	return r;
+}
+
 /* One window. What is left undone on an error is counted nowhere. */
 static int move_window(struct move_share *share, uint64_t offset, uint64_t length)
 {
@@ -126,6 +188,15 @@ static int move_window(struct move_share *share, uint64_t offset, uint64_t lengt
 	if (r < 0)
 		return r;
 	m->result.absent += m->v.absent + m->v.swapped;
+	if (share->job->sweep && node_sweep_worth(&m->v, &share->job->policy)) {
+		bool all;
+
+		r = sweep_window(share, &all);
+		if (r < 0)
+			return r;
+		if (all)
+			return keep_pace(share, length, 0);
+	}
 	for (size_t i = 0; i < m->v.n; i += n) {
 		n = batch_len(&m->v, i, share->job->bandwidth);
 		copied = mover_move(m, i, n);
@@ -284,10 +355,14 @@ int node_move(struct storage_object *o, uint64_t offset, uint64_t length, struct
 
 	/* First, so that no page that comes meanwhile goes to the old place. */
 	result.policy_error = set_policy(o, offset, length, tier);
+	job.sweep = bandwidth == 0 && result.policy_error == 0 &&
+		    node_sweep_possible(o, tier, &job.policy);
 	if (progress && !progress(0, length, userdata))
 		r = -ECANCELED;
 	else
 		r = move_by_threads(&job, &result);
+	if (job.swept > 0)
+		gather_policies(&job); /* more ranges than need be is all that a failure leaves */
 	pthread_mutex_destroy(&job.lock);
 
 	if (r == -ECANCELED)

@@ -226,7 +226,7 @@ int node_policy_set(const struct node_policy *policy, const struct node_sys *sys
 {
 	int r;
 
-	r = sys->mbind(address, length, policy->mode, &policy->nodes);
+	r = sys->mbind(address, length, policy->mode, &policy->nodes, 0);
 	if (r < 0)
 		return r;
 	if (policy->home >= 0 &&

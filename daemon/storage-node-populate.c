@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "storage-node-room.h"
 #include "storage-node.h"
 
 /* So much by one call: between two of them a cancel is seen. */
@@ -12,31 +13,6 @@
 
 /* What must be left over: the kernel's own watermarks, and others' page faults meanwhile. */
 #define MARGIN (UINT64_C(32) << 20)
-
-/* The sum of the kB behind names in a meminfo file below root; UINT64_MAX: it cannot be read. */
-static uint64_t meminfo_sum(int root_fd, const char *path, const char *const *names)
-{
-	char text[8192];
-	uint64_t sum = 0;
-	ssize_t n;
-	int fd;
-
-	fd = openat(root_fd, path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return UINT64_MAX;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (n <= 0)
-		return UINT64_MAX;
-	text[n] = '\0';
-	for (; *names; names++) {
-		const char *at = strstr(text, *names);
-
-		if (at)
-			sum += g_ascii_strtoull(at + strlen(*names), NULL, 10) * 1024;
-	}
-	return sum;
-}
 
 /*
  * Bytes that can be had without driving anybody out: of the nodes that the object may use, when it may use
@@ -53,13 +29,11 @@ static uint64_t room(const struct storage_object *o)
 	if (!o->placement || o->placement->allow->len == 0)
 		return meminfo_sum(o->node->root_fd, "proc/meminfo", of_system);
 	for (int node = 0; node < NODES_MAX; node++) {
-		char path[64];
 		uint64_t bytes;
 
 		if (!nodeset_has(&o->allow, node))
 			continue;
-		g_snprintf(path, sizeof(path), "sys/devices/system/node/node%d/meminfo", node);
-		bytes = meminfo_sum(o->node->root_fd, path, of_node);
+		bytes = node_meminfo(o->node->root_fd, node, of_node);
 		if (bytes == UINT64_MAX)
 			return bytes;
 		sum += bytes;

@@ -37,11 +37,15 @@ static inline bool nodeset_has(const struct nodeset *s, int node)
 
 struct node_sys {
 	int (*memfd_create)(const char *name, unsigned int flags);
-	int (*mbind)(void *address, uint64_t length, int mode, const struct nodeset *nodes);
+	/* flags: 0 or MPOL_MF_MOVE…: then pages elsewhere go too, as far as they can */
+	int (*mbind)(void *address, uint64_t length, int mode, const struct nodeset *nodes,
+		     int flags);
 	int (*set_home_node)(void *address, uint64_t length, int node);
 	/* nodes NULL: only tell, in status, where the pages are. flags: MPOL_MF_MOVE… */
 	long (*move_pages)(size_t n, void *const *pages, const int *nodes, int *status, int flags);
 	int (*madvise)(void *address, uint64_t length, int advice);
+	/* Bytes free on a node, without making room; 0 if it cannot be told. root_fd: of / */
+	uint64_t (*node_free)(int root_fd, int node);
 };
 extern const struct node_sys node_sys_real;
 

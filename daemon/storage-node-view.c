@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -233,12 +234,22 @@ static int take_extent(struct node_view *v, uint64_t start, uint64_t end, bool s
 	return 0;
 }
 
+/* Has the whole object memory? Then its windows need not be searched for holes, page by page. */
+static bool is_whole(const struct storage_object *o)
+{
+	struct stat st;
+
+	return fstat(o->fd, &st) == 0 && (uint64_t)st.st_blocks * 512 >= o->size;
+}
+
 static int list(struct node_view *v)
 {
 	bool swap = v->o->backing != PAGES_HUGETLB && swap_in_use();
 	uint64_t at = v->offset, end = v->offset + v->length;
 	int r;
 
+	if (v->o->backing != PAGES_HUGETLB && is_whole(v->o))
+		return take_extent(v, at, end, swap);
 	while (at < end) {
 		off_t data = lseek(v->o->fd, (off_t)at, SEEK_DATA), hole;
 		uint64_t from, to;

@@ -28,6 +28,9 @@ static struct {
 	unsigned int room;   /* pages that still fit on node 1 */
 	int error;	     /* of the whole call */
 	unsigned int calls;  /* that move */
+	unsigned int sweeps, policies;
+	int sweep_error;
+	uint64_t free_bytes; /* what a sweep believes of the target */
 } fake;
 
 static int fake_memfd_create(const char *name, unsigned int flags)
@@ -38,10 +41,38 @@ static int fake_memfd_create(const char *name, unsigned int flags)
 	return fake.memfd_error ?: node_sys_real.memfd_create(name, flags);
 }
 
-static int fake_mbind(void *address, uint64_t length, int mode, const struct nodeset *nodes)
+static size_t page_of(const void *address);
+
+/* Moves by the object's pages: those that can be, as long as there is room, and tells nobody. */
+static int fake_mbind(void *address, uint64_t length, int mode, const struct nodeset *nodes,
+		      int flags)
 {
+	size_t first;
+
 	/* The probe's, at the start, is not asked to fail. */
-	return fake.memfd_calls > 0 ? fake.mbind_error : 0;
+	if (fake.memfd_calls == 0 || fake.mbind_error)
+		return fake.memfd_calls > 0 ? fake.mbind_error : 0;
+	if (!(flags & (MPOL_MF_MOVE | MPOL_MF_MOVE_ALL))) {
+		fake.policies++;
+		return 0;
+	}
+	fake.sweeps++;
+	if (fake.sweep_error)
+		return fake.sweep_error;
+	first = page_of(address);
+	for (size_t i = first; i < first + length / PAGE; i++) {
+		if (nodeset_has(nodes, fake.node[i]) || fake.busy[i] || fake.unlisted[i])
+			continue;
+		/* Full: the kernel takes any node that is not. */
+		fake.node[i] = fake.room ? 1 : 3;
+		fake.room -= fake.room > 0;
+	}
+	return 0;
+}
+
+static uint64_t fake_node_free(int root_fd, int node)
+{
+	return fake.free_bytes;
 }
 
 static int fake_set_home_node(void *address, uint64_t length, int node)
@@ -130,6 +161,7 @@ static const struct node_sys fake_sys = {
 	.mbind = fake_mbind,
 	.set_home_node = fake_set_home_node,
 	.move_pages = fake_move_pages,
+	.node_free = fake_node_free,
 	.madvise = NULL, /* the real one: set in main */
 };
 static struct node_sys sys;
@@ -321,6 +353,74 @@ static void test_full_then_next_node(struct fixture *f, gconstpointer data)
 	storage_move_result_done(&res);
 }
 
+/* numa_maps tells that all is on node 0, as it is: so the fake's mbind is asked first. */
+static void test_sweep(struct fixture *f, gconstpointer data)
+{
+	struct storage_move_result res;
+
+	((struct node_storage *)f->s)->caps.numa_maps = true;
+	fake.free_bytes = UINT64_C(1) << 30;
+	create_written(f, MIB);
+	fake.busy[7] = -1;
+	fake.busy[200] = 1;
+	fake.policies = 0;
+	move(f, MIB, &res);
+	g_assert_cmpuint(fake.sweeps, ==, 1);
+	g_assert_cmpuint(fake.policies, ==, 2); /* before, and gathered */
+	g_assert_cmpuint(res.moved, ==, MIB - PAGE);
+	g_assert_cmpuint(reason(&res, EBUSY), ==, PAGE);
+	g_assert_cmpuint(res.already, ==, 0);
+	g_assert_cmpuint(fake.calls, >, 0); /* for the two */
+	storage_move_result_done(&res);
+}
+
+/* No room to spare, a call that fails, a limit to keep: page by page, as without. */
+static void test_sweep_not(struct fixture *f, gconstpointer data)
+{
+	struct storage_move_result res;
+	g_autofree char *error = NULL;
+
+	((struct node_storage *)f->s)->caps.numa_maps = true;
+	create_written(f, MIB);
+	fake.free_bytes = 64 * MIB;
+	move(f, MIB, &res);
+	g_assert_cmpuint(fake.sweeps, ==, 0);
+	g_assert_cmpuint(res.moved, ==, MIB);
+	storage_move_result_done(&res);
+
+	memset(fake.node, 0, sizeof(fake.node));
+	fake.free_bytes = UINT64_C(1) << 30;
+	fake.sweep_error = -ENOMEM;
+	move(f, MIB, &res);
+	g_assert_cmpuint(fake.sweeps, ==, 1);
+	g_assert_cmpuint(res.moved, ==, MIB);
+	storage_move_result_done(&res);
+
+	memset(fake.node, 0, sizeof(fake.node));
+	g_assert_cmpint(f->s->ops->move(f->o, 0, MIB, f->target, 1024 * MIB, NULL, NULL, &res,
+					&error),
+			==, 0);
+	g_assert_cmpuint(fake.sweeps, ==, 1);
+	g_assert_cmpuint(res.moved, ==, MIB);
+	storage_move_result_done(&res);
+}
+
+/* It filled up meanwhile: what went astray is sent on, and what finds no room is told. */
+static void test_sweep_full(struct fixture *f, gconstpointer data)
+{
+	struct storage_move_result res;
+
+	((struct node_storage *)f->s)->caps.numa_maps = true;
+	fake.free_bytes = UINT64_C(1) << 30;
+	create_written(f, MIB);
+	fake.room = 100;
+	move(f, MIB, &res);
+	g_assert_cmpuint(fake.sweeps, ==, 1);
+	g_assert_cmpuint(res.moved, ==, 100 * PAGE);
+	g_assert_cmpuint(reason(&res, ENOMEM), ==, 156 * PAGE);
+	storage_move_result_done(&res);
+}
+
 static void test_not_allowed(struct fixture *f, gconstpointer data)
 {
 	struct storage_move_result res;
@@ -408,6 +508,9 @@ int main(int argc, char *argv[])
 	ADD("nothing-hides", test_nothing_hides);
 	ADD("full", test_full);
 	ADD("full-then-next-node", test_full_then_next_node);
+	ADD("sweep", test_sweep);
+	ADD("sweep-not", test_sweep_not);
+	ADD("sweep-full", test_sweep_full);
 	ADD("not-allowed", test_not_allowed);
 	ADD("forbidden", test_forbidden);
 	ADD("too-many-ranges", test_too_many_ranges);

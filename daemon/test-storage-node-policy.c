@@ -196,7 +196,8 @@ static uint64_t mapped_offset(const void *address)
 	g_assert_not_reached();
 }
 
-static int fake_mbind(void *address, uint64_t length, int mode, const struct nodeset *nodes)
+static int fake_mbind(void *address, uint64_t length, int mode, const struct nodeset *nodes,
+		      int flags)
 {
 	uint64_t offset = mapped_offset(address);
 	int node = 0;
