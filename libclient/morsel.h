@@ -41,9 +41,10 @@ extern "C" {
  *   there and leave the parent's alone.
  *   The daemon's death: mappings and handles go on. A call under way gives -ECONNRESET (whether the
  *   daemon carried it out is then unknown); later calls connect again by themselves.
- *   Signals: SIGBUS comes when a page cannot be had at the first touch: the tiers allowed are full,
- *   or the memory failed. morsel_populate() finds that out as an error code beforehand. A morsel
- *   never shrinks, so SIGBUS does not come from its end.
+ *   Signals: SIGBUS comes when the memory behind a page failed, or when a page cannot be had at the
+ *   first touch. Where the tiers allowed are full, the kernel may call its out-of-memory killer
+ *   before it sends SIGBUS, and that picks any process: morsel_populate() finds a lack of room out
+ *   as an error code beforehand. A morsel never shrinks, so SIGBUS does not come from its end.
  *   Logging: none.
  */
 
