@@ -280,7 +280,7 @@ plat_inline bool huge_hit(const struct llfree *a, struct llfree_request request,
 	 * The hint is from shared memory: not believed. The last tree may be short, and is left to
 	 * the search.
 	 */
-	if (plat_unlikely(tree + 1 >= a->ntrees))
+	if (plat_unlikely(tree >= a->ntrees - 1))
 		return false;
 
 	uint64_t word = plat_load_relaxed(&a->trees[tree]);

@@ -152,6 +152,12 @@ plat_inline uint64_t llfree_cache_half(uint64_t cache)
 	return cache >> LLFREE_CACHE_SHIFT;
 }
 
+/* The first frame in hand; MASK is not 0. */
+plat_inline uint64_t llfree_cache_frame(uint64_t cache)
+{
+	return (llfree_cache_half(cache) << LLFREE_HALF_ORDER) + plat_ctz(cache);
+}
+
 /* Is @cache valid, and for the half row of @frame? */
 plat_inline bool llfree_cache_holds(uint64_t cache, uint64_t frame)
 {

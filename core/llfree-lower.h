@@ -286,10 +286,10 @@ plat_inline int64_t llfree_child_get(const struct llfree *a, uint64_t child, uns
 
 	/*
 	 * Each miss means that others took, and for order 0 gave, frames meanwhile. Order 0 goes on
-	 * though it found nothing; the bound is for damaged metadata, where the count promises what
-	 * the bits do not have.
+	 * though it found nothing, but not for ever, and the search comes here again: in damaged
+	 * metadata the count may promise what the bits do not have.
 	 */
-	for (unsigned tries = 0; order || tries < 1024; tries++) {
+	for (unsigned tries = 0; order || tries < 16; tries++) {
 		/* The last child may be short, and damaged. */
 		if (pos >= 0 && plat_unlikely((unsigned)pos + n > llfree_child_frames(a, child)))
 			break;

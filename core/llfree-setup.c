@@ -428,9 +428,14 @@ int llfree_recover(struct llfree *a, struct llfree_recovery *ret)
 	/* What llfree_open() has from the change of state. */
 	if (!llfree_break(BREAK_FENCE_RECOVER))
 		plat_fence(a->writeback);
-	/* Classes stay, reservations end. */
-	for (uint32_t i = 0; i < a->ntrees; i++)
-		plat_store_relaxed(&a->trees[i], a->trees[i] & ~(LLFREE_TREE_HELD | 0xff000000u));
+	/* Classes stay, if they are such; reservations end. */
+	for (uint32_t i = 0; i < a->ntrees; i++) {
+		uint64_t tree = a->trees[i] & ~(LLFREE_TREE_HELD | 0xff000000u);
+
+		if (llfree_tree_class(tree) >= a->classes)
+			tree = LLFREE_TREE_FRESH;
+		plat_store_relaxed(&a->trees[i], tree);
+	}
 	for (uint32_t i = 0; i < a->slot_count; i++)
 		a->slots[i].freed = a->slots[i].last_half = 0;
 	if (ret)

@@ -27,14 +27,29 @@ void llfree_half_give(const struct llfree *a, uint64_t half, uint32_t mask, bool
 
 #define KEEP_HINT (~(LLFREE_CACHE_VALID | LLFREE_CACHE_ZEROED | LLFREE_CACHE_MASK))
 
+/*
+ * False of a word that only damage makes: nobody could take frames in hand, or there are none such.
+ * Slots of a shared pool are not believed.
+ */
+static bool word_is_sound(const struct llfree *a, uint64_t word)
+{
+	uint64_t first = llfree_cache_half(word) << LLFREE_HALF_ORDER;
+
+	return (word & LLFREE_CACHE_VALID) && llfree_cached(a) && first < a->frames &&
+	       (a->frames - first >= LLFREE_HALF_FRAMES ||
+		!((uint32_t)word >> (a->frames - first)));
+}
+
 /* The index stays: it tells where the slot's tree is. */
 static unsigned flush_word(const struct llfree *a, uint64_t *word)
 {
 	uint64_t old = plat_load_sc(word);
 
-	while (old & LLFREE_CACHE_VALID) {
+	while (old & (LLFREE_CACHE_VALID | LLFREE_CACHE_MASK)) {
 		if (!plat_cas(word, &old, old & KEEP_HINT))
 			continue;
+		if (plat_unlikely(!word_is_sound(a, old)))
+			return 0;
 		llfree_half_give(a, llfree_cache_half(old), (uint32_t)old,
 				 !(old & LLFREE_CACHE_ZEROED));
 		return plat_popcount((uint32_t)old);
@@ -77,7 +92,7 @@ bool llfree_flush_admitted(const struct llfree *a, unsigned want, bool held)
 		uint64_t word = plat_load_relaxed(&a->trees[t]);
 		unsigned slot1 = llfree_tree_slot1(word);
 
-		if (slot1 && slot1 <= a->slot_count &&
+		if (llfree_slot1_valid(a, slot1) &&
 		    a->verdict[want][llfree_tree_class(word)] == LLFREE_DEMOTE &&
 		    llfree_tree_free(a, t)) {
 			llfree_tree_leave(a, t, slot1 - 1);
@@ -142,7 +157,7 @@ bool llfree_steal(const struct llfree *a, unsigned want, uint64_t *ret_frame, bo
 			uint64_t *word = w ? &a->slots[i].freed : &a->slots[i].cache;
 			uint64_t old = plat_load(word);
 
-			while ((uint32_t)old) {
+			while ((uint32_t)old && llfree_cache_frame(old) < a->frames) {
 				uint64_t new = old &(old - 1);
 
 				/* A word of freed frames is valid only while there are some. */
@@ -150,8 +165,7 @@ bool llfree_steal(const struct llfree *a, unsigned want, uint64_t *ret_frame, bo
 					new &= KEEP_HINT;
 				if (!plat_cas(word, &old, new))
 					continue;
-				*ret_frame = (llfree_cache_half(old) << LLFREE_HALF_ORDER) +
-					     plat_ctz(old);
+				*ret_frame = llfree_cache_frame(old);
 				*ret_zeroed = old & LLFREE_CACHE_ZEROED;
 				return true;
 			}

@@ -43,6 +43,12 @@ plat_inline uint32_t llfree_slot_index(const struct llfree *a, struct llfree_req
 	return a->slot_base + request.class * a->nslots + request.slot;
 }
 
+/* Does @slot1, from a tree word, name a slot? Words in shared memory are not believed. */
+plat_inline bool llfree_slot1_valid(const struct llfree *a, unsigned slot1)
+{
+	return slot1 - 1 < a->slot_count;
+}
+
 /* Class of a slot by its index. */
 plat_inline unsigned llfree_slot_class(const struct llfree *a, uint32_t slot)
 {
@@ -74,8 +80,8 @@ plat_inline enum llfree_kind llfree_tree_kind(const struct llfree *a, unsigned w
 		if (verdict >= LLFREE_STEAL)
 			return LLFREE_KIND_RESERVED;
 		/* A slot that there is not, which only damage makes, never leaves. */
-		return verdict == LLFREE_DEMOTE && slot1 <= a->slot_count ? LLFREE_KIND_HELD
-									  : LLFREE_KIND_NONE;
+		return verdict == LLFREE_DEMOTE && llfree_slot1_valid(a, slot1) ? LLFREE_KIND_HELD
+										: LLFREE_KIND_NONE;
 	}
 	if (free == LLFREE_TREE_FRAMES && (tree & LLFREE_TREE_FRESH))
 		return LLFREE_KIND_WHOLE;

@@ -196,7 +196,8 @@ static bool cache_fill(const struct llfree *a, uint32_t slot, uint64_t tree, uin
 	 * A half row is in one slot's word only: that makes the put into the cache a matter of one
 	 * word.
 	 */
-	if (plat_unlikely(llfree_tree_put1(word))) {
+	if (plat_unlikely(llfree_tree_put1(word)) &&
+	    llfree_slot1_valid(a, llfree_tree_put1(word))) {
 		uint32_t other = llfree_tree_put1(word) - 1;
 		uint64_t freed = plat_load_sc(&a->slots[other].freed);
 
@@ -218,9 +219,13 @@ static plat_noinline int cached_get(struct llfree *a, struct llfree_request requ
 		uint64_t old = plat_load(cache);
 
 		if ((uint32_t)old) {
+			if (plat_unlikely(llfree_cache_frame(old) >= a->frames)) {
+				llfree_slot_flush(a, slot);
+				continue;
+			}
 			if (!plat_cas(cache, &old, old & (old - 1)))
 				continue;
-			*ret_frame = (llfree_cache_half(old) << LLFREE_HALF_ORDER) + plat_ctz(old);
+			*ret_frame = llfree_cache_frame(old);
 			return (old & LLFREE_CACHE_ZEROED) != 0;
 		}
 		tree = llfree_hint_tree(a, old);
@@ -323,11 +328,8 @@ int llfree_get_slow(struct llfree *a, struct llfree_request request, uint64_t *r
 {
 	if (plat_unlikely(!request_ok(a, request)))
 		return a->flags & LLFREE_READONLY ? LLFREE_EROFS : LLFREE_EINVAL;
-	if (request.order >= LLFREE_HUGE_ORDER)
-		return llfree_huge_get(a, request, ret_frame);
-	if (request.order == 0)
-		return llfree_get_frame(a, request, llfree_slot_of(a, request), ret_frame);
-	return llfree_small_get(a, request, ret_frame);
+	/* Orders up to 9 have parts of their own. */
+	return llfree_huge_get(a, request, ret_frame);
 }
 
 /* Does a slot hold any of the frames in hand? Their bits say allocated, but they are free. */
@@ -348,9 +350,9 @@ static plat_noinline bool freed_already(const struct llfree *a, uint64_t tree_wo
 {
 	unsigned slot1 = llfree_tree_slot1(tree_word), put1 = llfree_tree_put1(tree_word);
 
-	return (slot1 && !llfree_break(BREAK_CACHED_FREE) &&
+	return (llfree_slot1_valid(a, slot1) && !llfree_break(BREAK_CACHED_FREE) &&
 		in_hand(plat_load(&a->slots[slot1 - 1].cache), frame, order)) ||
-	       (put1 && !llfree_break(BREAK_FREED_FREE) &&
+	       (llfree_slot1_valid(a, put1) && !llfree_break(BREAK_FREED_FREE) &&
 		in_hand(plat_load(&a->slots[put1 - 1].freed), frame, order));
 }
 
@@ -393,7 +395,8 @@ static plat_noinline bool gather_begin(const struct llfree *a, uint32_t slot, ui
 	word = plat_load_sc(&a->trees[tree]);
 
 	unsigned slot1 = llfree_tree_slot1(word);
-	uint64_t cache = slot1 ? plat_load_sc(&a->slots[slot1 - 1].cache) : 0;
+	uint64_t cache = llfree_slot1_valid(a, slot1) ? plat_load_sc(&a->slots[slot1 - 1].cache)
+						      : 0;
 
 	if (lane >= LLFREE_LANE_BAD || llfree_tree_put1(word) != slot + 1 ||
 	    llfree_force(FORCE_LEFT) ||
@@ -602,8 +605,6 @@ int llfree_put_slow(struct llfree *a, uint64_t frame, struct llfree_request requ
 			plat_store_relaxed(&s->huge, frame / LLFREE_TREE_FRAMES);
 		return r;
 	}
-	if (!order)
-		return llfree_put_frame(a, frame, s, request.flags);
 
 	unsigned lane = llfree_lane_of(a, child), pos = frame % LLFREE_CHILD_FRAMES;
 

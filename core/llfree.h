@@ -163,7 +163,10 @@ int llfree_attach(struct llfree *a, const struct llfree_config *config,
 /* The last user leaves: slots are drained, sums written, the pool marked clean. Sole user. */
 int llfree_close(struct llfree *a);
 
-/* The parts that are not inlined: everything; order 0, with a slot that was checked. */
+/*
+ * The parts that are not inlined. Called through llfree_get() and llfree_put() only: what their checks
+ * refuse and orders 10 and up (_slow, put: 1 and up); order 0, with a slot that was checked.
+ */
 int llfree_get_frame(struct llfree *a, struct llfree_request request, struct llfree_slot *slot,
 		     uint64_t *ret_frame);
 int llfree_put_frame(struct llfree *a, uint64_t frame, struct llfree_slot *slot, uint32_t flags);
@@ -208,13 +211,17 @@ plat_inline int llfree_get(struct llfree *a, struct llfree_request request, uint
 		uint64_t old = plat_load(cache);
 
 		while (plat_likely((uint32_t)old)) {
+			uint64_t frame = llfree_cache_frame(old);
+
+			/* The word may be damaged, where others share it. */
+			if (plat_unlikely(frame >= a->frames))
+				break;
 			/*
 			 * The whole state of the slot is in the word, so an equal word that came
 			 * back in between is as good as an unchanged one.
 			 */
 			if (plat_likely(plat_cas(cache, &old, old & (old - 1)))) {
-				*ret_frame = (llfree_cache_half(old) << LLFREE_HALF_ORDER) +
-					     plat_ctz(old);
+				*ret_frame = frame;
 				return (old & LLFREE_CACHE_ZEROED) != 0;
 			}
 		}

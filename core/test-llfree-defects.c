@@ -377,8 +377,38 @@ void suite_defect9(void)
  * Every way back is walked: a lost race at each site, first or later, changes nothing but the time
  * it takes.
  */
+/*
+ * A search stops after some trees when it has seen a whole one, and takes that; if all whole ones
+ * are gone by then it starts again behind them. Order 8, for which it stops after 8 trees.
+ */
+static void window_restart(void)
+{
+	struct llfree_config c = config_of(4096 * 32, 2, 1, LLFREE_UNCACHED);
+	unsigned whole = 9, lost = whole * LLFREE_TREE_CHILDREN;
+	uint64_t frame;
+	struct pool p;
+
+	pool_new(&p, &c);
+	/* Whole, but of another class, hence not what the first pass takes; then partly used ones. */
+	for (unsigned t = 0; t < 32; t++) {
+		check_eq(llfree_set_class(&p.a, t * LLFREE_TREE_CHILDREN, t < whole), 0);
+		if (t >= whole)
+			check_eq(llfree_get_at(&p.a, t * 4096, req(0, 0, 0)), 0);
+	}
+	test_force(LLFREE_FORCE_ROWS, 0, lost);
+	test_force(LLFREE_FORCE_CHILD, 0, lost);
+	check_eq(llfree_get(&p.a, req(8, 0, 0), &frame), 0);
+	check_eq(test_forced(LLFREE_FORCE_CHILD), lost);
+	check(frame >= whole * 4096);
+	test_force(LLFREE_FORCE_ROWS, 0, 0);
+	test_force(LLFREE_FORCE_CHILD, 0, 0);
+	check_eq(llfree_check(&p.a), 0);
+	pool_done(&p);
+}
+
 void suite_rollback(void)
 {
+	window_restart();
 	for (unsigned mode = 0; mode < 3; mode++) {
 		for (int site = 0; site < LLFREE_FORCE_MAX; site++) {
 			unsigned forced = 0;

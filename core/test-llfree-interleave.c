@@ -585,6 +585,50 @@ static void offline2_verify(void)
 	check_eq(llfree_online(a, 0, 1, 0), 0);
 }
 
+/* Of two that take ranges which overlap out of use, or back, one succeeds; none is left in part. */
+static void overlap_offline(void)
+{
+	result[self()][0] = self() ? llfree_offline(a, 1, 1, LLFREE_OFFLINE_DRAIN)
+				   : llfree_offline(a, 0, 2, LLFREE_OFFLINE_DRAIN);
+}
+
+static void overlap_offline_setup(void)
+{
+	setup_take(0, 0); /* so that the lanes are changed one by one */
+}
+
+static bool is_offline(uint64_t child)
+{
+	return llfree_lane(a->entries[0], child) & LLFREE_LANE_OFFLINE;
+}
+
+static void overlap_offline_verify(void)
+{
+	/* EBUSY: it is offline, and not all of it is free */
+	check(result[0][0] == LLFREE_EBUSY || result[0][0] == LLFREE_EALREADY);
+	check_eq(result[1][0], result[0][0] == LLFREE_EBUSY ? LLFREE_EALREADY : 0);
+	check_eq(is_offline(0), result[0][0] == LLFREE_EBUSY);
+	check(is_offline(1));
+}
+
+static void overlap_online_setup(void)
+{
+	check_eq(llfree_offline(a, 0, 2, 0), 0);
+}
+
+static void overlap_online(void)
+{
+	result[self()][0] = self() ? llfree_online(a, 1, 1, 0) : llfree_online(a, 0, 2, 0);
+}
+
+static void overlap_online_verify(void)
+{
+	check_eq(successes(0), 1);
+	check_eq(result[result[0][0] ? 0 : 1][0], LLFREE_EALREADY);
+	check_eq(is_offline(0), result[0][0] != 0);
+	check(!is_offline(1));
+}
+
 /* Double frees at the same time: one of the two is refused. */
 static void double_put(void)
 {
@@ -852,6 +896,24 @@ static const struct scenario scenarios[] = {
 	  NULL,
 	  { offline2_thread, offline2_thread },
 	  offline2_verify },
+	{ "offline, ranges that overlap",
+	  2,
+	  LLFREE_UNCACHED,
+	  5,
+	  1024,
+	  1,
+	  overlap_offline_setup,
+	  { overlap_offline, overlap_offline },
+	  overlap_offline_verify },
+	{ "online, ranges that overlap",
+	  2,
+	  LLFREE_UNCACHED,
+	  5,
+	  1024,
+	  1,
+	  overlap_online_setup,
+	  { overlap_online, overlap_online },
+	  overlap_online_verify },
 	{ "run against one",
 	  2,
 	  LLFREE_UNCACHED,

@@ -20,8 +20,53 @@ static struct llfree_huge_state state(struct pool *p, uint64_t huge)
 	return s;
 }
 
+/* llfree_check() says no to each state that breaks an invariant. */
+static void check_notices(void)
+{
+	struct llfree_config c = config_of(4096 * 2 + 100, 2, 2, 0);
+	struct llfree_slot *slots;
+	uint64_t frame, cache, freed;
+	struct pool p;
+
+	pool_new(&p, &c);
+	slots = p.a.slots;
+	for (unsigned i = 0; i < 2; i++)
+		check_eq(llfree_get(&p.a, req(0, 0, i), &frame), 0);
+	check_eq(llfree_check(&p.a), 0);
+	cache = slots[0].cache;
+	freed = slots[0].freed;
+
+#define NOTICED(word, value)                                  \
+	do {                                                  \
+		uint64_t kept = (word);                       \
+                                                              \
+		(word) = (value);                             \
+		check_eq(llfree_check(&p.a), LLFREE_EUCLEAN); \
+		(word) = kept;                                \
+		check_eq(llfree_check(&p.a), 0);              \
+	} while (0)
+	/* frames in the hand of two, of none, beyond the end, free by their bits, not to be found */
+	NOTICED(slots[1].cache, cache);
+	NOTICED(slots[1].freed, cache);
+	NOTICED(slots[0].cache, cache & ~LLFREE_CACHE_VALID);
+	NOTICED(slots[0].cache, cache | 0xffffffffull << LLFREE_CACHE_SHIFT);
+	NOTICED(slots[0].cache, cache + (3ull << LLFREE_CACHE_SHIFT));
+	NOTICED(slots[0].freed, freed | LLFREE_CACHE_VALID);
+	NOTICED(p.a.trees[0], p.a.trees[0] & ~0xffffull);
+	/* a slot or class that there is not; a lane without a child; a count that is not its bits' */
+	NOTICED(p.a.trees[1], llfree_tree_word(0, 0, 5, 0));
+	NOTICED(p.a.trees[1], llfree_tree_word(0, 0, 0, 5));
+	NOTICED(p.a.trees[1], llfree_tree_word(2, 0, 0, 0));
+	NOTICED(p.a.entries[5], 0);
+	NOTICED(p.a.entries[1], p.a.entries[1] - 1);
+#undef NOTICED
+	pool_done(&p);
+}
+
 void suite_input(void)
 {
+	check_notices();
+
 	struct llfree_config c = config_of(4096 * 2 + 100, 2, 2, 0), bad;
 	uint64_t frame = 7, lower, upper;
 	struct llfree_huge_state s;
@@ -49,6 +94,7 @@ void suite_input(void)
 	REFUSED(classes, LLFREE_MAX_CLASSES + 1);
 	REFUSED(slots, 0);
 	REFUSED(slots, 0xffffffff);
+	REFUSED(slots, LLFREE_MAX_SLOTS / 2 + 1); /* of each class */
 	REFUSED(owners, 0);
 	REFUSED(owners, LLFREE_MAX_OWNERS + 1);
 	REFUSED(owner, 1);
@@ -710,8 +756,43 @@ void suite_grow(void)
 }
 
 /* The largest pools, in memory that is only touched where it is used. */
+/*
+ * More trees than the search has bits: groups of two. One run of order 3, in a tree that another
+ * slot has reserved, beside one that has frames but no run.
+ */
+static void large_groups(void)
+{
+	struct llfree_config c = config_of(4096ull * 8195 + 100, 1, 2, LLFREE_UNCACHED);
+	static const unsigned trees[] = { 0, 1, 2, 3, 4094, 4095, 4096, 8191, 8192, 8193, 8194 };
+	uint64_t frame;
+	struct pool p;
+
+	pool_new(&p, &c);
+	for (uint64_t f = 0; f < c.frames; f += 512)
+		for (unsigned k = 0; k < (c.frames - f < 512 ? c.frames - f : 1); k++)
+			check(llfree_get_at(&p.a, f + k, req(c.frames - f < 512 ? 0 : 9, 0, 0)) >=
+			      0);
+	for (unsigned i = 0; i < sizeof(trees) / sizeof(trees[0]); i++) {
+		uint64_t run = trees[i] * 4096ull + 40, single = (trees[i] ^ 1) * 4096ull + 77;
+
+		check_eq(llfree_get(&p.a, req(3, 0, 0), &frame), LLFREE_ENOMEM);
+		check_eq(llfree_put(&p.a, run, req(3, 0, 0)), 0);
+		check_eq(llfree_put(&p.a, single, req(0, 0, 0)), 0);
+		p.a.trees[trees[i]] = llfree_tree_word(0, 0, 2, 0);
+		p.a.trees[trees[i] ^ 1] = llfree_tree_word(0, 0, 0, 0);
+		check_eq(llfree_get(&p.a, req(3, 0, 0), &frame), 0);
+		check_eq(frame, run);
+		check_eq(llfree_get(&p.a, req(1, 0, 0), &frame), LLFREE_ENOMEM);
+		check_eq(llfree_get_at(&p.a, single, req(0, 0, 0)), 0);
+	}
+	check_eq(llfree_check(&p.a), 0);
+	pool_done(&p);
+}
+
 void suite_large(void)
 {
+	large_groups();
+
 	struct llfree_config c = config_of(LLFREE_MAX_FRAMES, 1, 1, 0);
 	uint64_t lower, upper;
 
