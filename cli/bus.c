@@ -150,6 +150,13 @@ int cli_fail_message(const char *what, int r)
 	return cli_fail(STATUS_FAILED, "%s: %s", what, g_strerror(-r));
 }
 
+int cli_allow_dialog(struct cli *cli, sd_bus_message *m)
+{
+	if (!cli->system || !isatty(STDIN_FILENO))
+		return 0;
+	return sd_bus_message_set_allow_interactive_authorization(m, true);
+}
+
 int cli_message_to(struct cli *cli, const char *path, const char *interface, const char *method,
 		   sd_bus_message **ret_message)
 {
@@ -157,6 +164,8 @@ int cli_message_to(struct cli *cli, const char *path, const char *interface, con
 
 	r = sd_bus_message_new_method_call(cli->bus, ret_message, cli->name, path, interface,
 					   method);
+	if (r >= 0)
+		r = cli_allow_dialog(cli, *ret_message);
 	return r < 0 ? cli_fail_message(method, r) : STATUS_OK;
 }
 
@@ -185,7 +194,9 @@ static int call(struct cli *cli, sd_bus_message *m, uint64_t timeout, sd_bus_mes
 
 int cli_call(struct cli *cli, sd_bus_message *m, sd_bus_message **ret_reply)
 {
-	return call(cli, m, 0, ret_reply);
+	return call(cli, m,
+		    sd_bus_message_get_allow_interactive_authorization(m) > 0 ? UINT64_MAX : 0,
+		    ret_reply);
 }
 
 int cli_call_slow(struct cli *cli, sd_bus_message *m, sd_bus_message **ret_reply)

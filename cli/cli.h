@@ -43,7 +43,8 @@ struct verb {
 /* Every verb, in the order of the help; ended by one without a name. */
 extern const struct verb *const verbs[];
 extern const struct verb verb_tiers, verb_tier_show, verb_list, verb_create, verb_show, verb_move,
-	verb_destroy, verb_explain, verb_jobs, verb_quota, verb_stats, verb_doctor;
+	verb_destroy, verb_explain, verb_jobs, verb_quota, verb_chmod, verb_chown, verb_stats,
+	verb_doctor;
 
 /* Print "morselctl: …" to stderr, control characters escaped, and return status. */
 int cli_fail(int status, const char *format, ...) G_GNUC_PRINTF(2, 3);
@@ -65,6 +66,8 @@ int cli_parse_size(const struct verb *verb, const char *what, const char *s, uin
 /* "A:B" (from A up to and without B), "A:", ":B", "A+LENGTH". *ret_length 0: to the end. */
 int cli_parse_range(const struct verb *verb, const char *s, uint64_t *ret_offset,
 		    uint64_t *ret_length);
+/* "0640", in octal. what stands before it in the message. */
+int cli_parse_mode(const struct verb *verb, const char *what, const char *s, uint32_t *ret_mode);
 /* A user's or group's name or number. */
 int cli_parse_user(const struct verb *verb, const char *s, uint32_t *ret_uid);
 int cli_parse_group(const struct verb *verb, const char *s, uint32_t *ret_gid);
@@ -87,6 +90,8 @@ void cli_disconnect(struct cli *cli);
 int cli_message(struct cli *cli, const char *method, sd_bus_message **ret_message);
 int cli_message_to(struct cli *cli, const char *path, const char *interface, const char *method,
 		   sd_bus_message **ret_message);
+/* On the system bus, with somebody at a terminal: polkit may ask for a password. Negative errno. */
+int cli_allow_dialog(struct cli *cli, sd_bus_message *m);
 /* Call and report errors. cli_call() gives up after 25 s; cli_call_slow(), for what grows with the
  * size of a morsel, does not. */
 int cli_call(struct cli *cli, sd_bus_message *m, sd_bus_message **ret_reply);

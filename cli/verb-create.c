@@ -37,14 +37,8 @@ static int parse_values(const struct verb *verb, struct create *c)
 		status = cli_parse_size(verb, "--page-size", c->page_size, &c->page_bytes);
 	if (status == STATUS_OK && c->group)
 		status = cli_parse_group(verb, c->group, &c->gid);
-	if (status == STATUS_OK && c->mode) {
-		guint64 v;
-
-		if (!g_ascii_string_to_unsigned(c->mode, 8, 0, 07777, &v, NULL))
-			return cli_usage(verb, "--mode: '%s' is not an octal mode such as 0640",
-					 c->mode);
-		c->mode_bits = (uint32_t)v;
-	}
+	if (status == STATUS_OK && c->mode)
+		status = cli_parse_mode(verb, "--mode: ", c->mode, &c->mode_bits);
 	return status;
 }
 

@@ -356,6 +356,8 @@ static int destroy_one(struct cli *cli, const char *morsel, char **ret_text)
 	r = sd_bus_message_new_method_call(cli->bus, &m, cli->name, MANAGER_PATH, MANAGER_IFACE,
 					   "Destroy");
 	if (r >= 0)
+		r = cli_allow_dialog(cli, m);
+	if (r >= 0)
 		r = sd_bus_message_append(m, "s", morsel);
 	if (r >= 0)
 		r = sd_bus_call(cli->bus, m, 0, &e, NULL);

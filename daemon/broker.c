@@ -28,6 +28,7 @@ static void connect_later(struct broker *b, const char *why);
 static void drop(struct broker *b)
 {
 	b->has_name = false;
+	authority_forget(b->manager->authority);
 	b->connection = connection_free(b->connection);
 	gate_forget(b->manager->gate);
 }

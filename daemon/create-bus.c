@@ -393,6 +393,7 @@ static int check_arguments(struct call *call, const char *name, uint64_t size,
 			   struct create_options *o, sd_bus_error *error)
 {
 	const char *wrong = morsel_name_check(name);
+	int r;
 
 	if (wrong) {
 		g_autofree char *quoted = quote(name);
@@ -406,21 +407,8 @@ static int check_arguments(struct call *call, const char *name, uint64_t size,
 	if (size == 0)
 		return bus_error_setf(error, ERROR_INVALID_ARGUMENT,
 				      "'%s' of 0 bytes; a morsel has at least one page", name);
-	if (o->mode & ~0666u)
-		return bus_error_setf(
-			error, ERROR_INVALID_ARGUMENT,
-			"mode %#o of '%s' is not made of rw for owner, group and others"
-			" (0666 at most)",
-			o->mode, name);
-	if (!(o->mode & 0400))
-		return bus_error_setf(error, ERROR_INVALID_ARGUMENT,
-				      "mode %04o of '%s' does not let its owner read it", o->mode,
-				      name);
-	if (!caller_is_root(call->caller) && !caller_in_group(call->caller, o->group))
-		return bus_error_setf(error, ERROR_ACCESS_DENIED,
-				      "group %" PRIu32 " of '%s' is not one of yours", o->group,
-				      name);
-	return 0;
+	r = access_check_mode(o->mode, name, error);
+	return r < 0 ? r : access_check_group(call, o->group, name, error);
 }
 
 static int charge(struct call *call, struct morsel *m, char **ret_text)

@@ -68,6 +68,7 @@ static void examination_done(struct work *w, bool ran)
 		(void)sd_bus_message_send(reply);
 	late_call_end(&x->late, r, NULL);
 	g_clear_pointer(&x->capabilities, g_array_unref);
+	g_free(x->facts.polkit);
 	g_free(x);
 }
 
@@ -97,6 +98,7 @@ int doctor_call(struct call *call, sd_bus_error *error)
 	}
 	x->facts.root_fd = manager->root_fd;
 	x->facts.address = manager->options.address;
+	x->facts.polkit = g_strdup(authority_status(manager->authority));
 	x->facts.bus_connected = broker_connected(manager->broker);
 	for (unsigned int i = 0; i < tiers->len; i++) {
 		const struct tier *t = tiers->pdata[i];

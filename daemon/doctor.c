@@ -271,12 +271,26 @@ static void examine_module(GArray *list, const struct doctor_facts *f)
 
 static void examine_polkit(GArray *list, const struct doctor_facts *f)
 {
+	static const char only_root[] = "only root administers, and changes what is others'";
 	bool there =
 		exists(f, "usr/share/dbus-1/system-services/org.freedesktop.PolicyKit1.service");
 
-	add(list, "polkit", there ? DOCTOR_DEGRADED : DOCTOR_MISSING,
-	    g_strdup(there ? "installed; this version does not ask it" : "not installed"),
-	    "only root and the daemon's user administer", "");
+	if (!f->bus_connected)
+		add(list, "polkit", DOCTOR_MISSING,
+		    g_strdup("it is asked over the bus, and there is none"), only_root, "");
+	else if (f->polkit && !g_str_equal(f->polkit, "answers"))
+		add(list, "polkit", DOCTOR_MISSING, g_strdup(f->polkit), only_root,
+		    there ? "systemctl status polkit" : "install polkitd");
+	else if (!f->polkit && !there)
+		add(list, "polkit", DOCTOR_MISSING, g_strdup("not installed"), only_root,
+		    "install polkitd");
+	else if (!exists(f, "usr/share/polkit-1/actions/org.parperos.morsel.policy"))
+		add(list, "polkit", DOCTOR_DEGRADED,
+		    g_strdup("installed, but does not know morsel's actions"), only_root,
+		    "install org.parperos.morsel.policy in /usr/share/polkit-1/actions");
+	else
+		add(list, "polkit", DOCTOR_OK,
+		    g_strdup(f->polkit ? f->polkit : "installed; not asked yet"), "", "");
 }
 
 static void examine_huge_pages(GArray *list, const struct doctor_facts *f)

@@ -27,6 +27,7 @@ struct capability {
 struct doctor_facts {
 	int root_fd;	     /* files of the kernel are read below it; borrowed */
 	const char *address; /* of the bus, NULL: none wanted; borrowed */
+	char *polkit;	     /* authority_status(), or NULL; owned */
 	bool bus_connected;
 	unsigned int memory_nodes; /* nodes with memory that tiers are made of */
 	bool has_hmat;		   /* some number of a tier comes from it */

@@ -76,24 +76,26 @@ void gate_forget(struct gate *g)
 	g_hash_table_remove_all(g->names);
 }
 
-static int run(struct connection *c, struct caller *caller, sd_bus_message *m,
-	       call_handler_t handler, sd_bus_error *error)
+static int run(struct call *call, sd_bus_error *error)
 {
-	struct call call = {
-		.manager = c->manager, .connection = c, .caller = caller, .message = m
-	};
-	int r;
+	int r = call->handler(call, error);
 
-	if (!connection_reads(c))
-		return 1;
-	r = handler(&call, error);
 	if (r >= 0)
 		return 1;
 	if (!sd_bus_error_is_set(error))
 		bus_error_set(error, r, NULL);
 	if (r == -EMFILE || r == -ENFILE)
-		manager_log_descriptors(c->manager);
+		manager_log_descriptors(call->manager);
 	return r;
+}
+
+void gate_run(struct call *call)
+{
+	sd_bus_error error = SD_BUS_ERROR_NULL;
+
+	if (run(call, &error) < 0)
+		(void)sd_bus_reply_method_error(call->message, &error);
+	sd_bus_error_free(&error);
 }
 
 static bool has_group(const GArray *groups, gid_t gid)
@@ -199,13 +201,15 @@ static bool on_turn(struct turn *t)
 	struct name *n = (struct name *)((char *)t - offsetof(struct name, turn));
 	struct waiting *w = g_queue_pop_head(&n->waiting);
 	g_autoptr(Caller) caller = caller_ref(n->caller);
-	sd_bus_error error = SD_BUS_ERROR_NULL;
+	struct call call = { .manager = n->connection->manager,
+			     .connection = n->connection,
+			     .caller = caller };
 
 	if (!w)
 		return false;
-	if (run(n->connection, caller, w->message, w->handler, &error) < 0)
-		sd_bus_reply_method_error(w->message, &error);
-	sd_bus_error_free(&error);
+	call.message = w->message;
+	call.handler = w->handler;
+	gate_run(&call);
 	sd_bus_message_unref(w->message);
 	g_free(w);
 	/* No handler makes the bus go away at once, and so n. */
@@ -285,15 +289,20 @@ struct caller *gate_known(struct connection *c, sd_bus_message *m)
 int gate_call(struct connection *c, sd_bus_message *m, call_handler_t handler, sd_bus_error *error)
 {
 	struct gate *g = c->manager->gate;
-	g_autoptr(Caller) caller = NULL;
 	const char *sender;
 	struct waiting *w;
 	struct name *n;
 	int r;
 
 	if (c->caller) {
-		caller = caller_ref(c->caller);
-		return run(c, caller, m, handler, error);
+		g_autoptr(Caller) caller = caller_ref(c->caller);
+		struct call call = { .manager = c->manager,
+				     .connection = c,
+				     .caller = caller,
+				     .message = m,
+				     .handler = handler };
+
+		return connection_reads(c) ? run(&call, error) : 1;
 	}
 
 	sender = sd_bus_message_get_sender(m);

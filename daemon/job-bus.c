@@ -178,12 +178,21 @@ static int cancel_call(struct call *call, sd_bus_error *error)
 {
 	const char *path = sd_bus_message_get_path(call->message);
 	struct job *job = find_job(call->manager, path);
+	int r;
 
-	if (!job || !job_visible(job, call->caller))
+	if (!job)
 		return no_such_job(path, error);
-	if (job->owner != call->caller->uid && !caller_is_root(call->caller))
-		return bus_error_setf(error, ERROR_ACCESS_DENIED, "job %" PRIu32 " is not yours",
-				      job->id);
+	if (job->owner != call->caller->uid) {
+		if (job_visible(job, call->caller))
+			bus_error_setf(error, ERROR_ACCESS_DENIED, "job %" PRIu32 " is not yours",
+				       job->id);
+		else /* as of one that is not there */
+			bus_error_setf(error, SD_BUS_ERROR_UNKNOWN_OBJECT, "Unknown object '%s'.",
+				       path);
+		r = authority_check(call, ACTION_MANAGE_OTHERS, "cancel it", error);
+		if (r <= 0)
+			return r;
+	}
 	job_cancel(job);
 	return sd_bus_reply_method_return(call->message, NULL);
 }
@@ -211,8 +220,10 @@ static int on_find(sd_bus *bus, const char *path, const char *interface, void *u
 	sd_bus_message *m = sd_bus_get_current_message(bus);
 	struct caller *caller = m ? gate_known(c, m) : NULL;
 
-	/* Without a known caller only methods come here, and they pass the gate: see the filter. */
-	if (!job || (caller && !job_visible(job, caller)))
+	/* Without a known caller only methods come here, and they pass the gate: see the filter. Cancel finds
+	 * out itself who may, for it may have to ask. */
+	if (!job || (caller && !job_visible(job, caller) &&
+		     !sd_bus_message_is_method_call(m, BUS_JOB, "Cancel")))
 		return 0;
 	*ret_found = userdata;
 	return 1;

@@ -28,6 +28,7 @@
 #define LOG_MOVE_ENDED "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d0e"
 #define LOG_MOVE_FAILED "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d0f"
 #define LOG_INTERNAL "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d10"
+#define LOG_NO_POLKIT "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d40"
 #define LOG_KEEPER_AWAY "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d30"
 #define LOG_KEEPER_BACK "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d31"
 #define LOG_HELPER_REQUEST "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d20"

@@ -58,22 +58,13 @@ static int list_jobs_call(struct call *call, sd_bus_error *error)
 	return sd_bus_message_send(reply);
 }
 
-static int check_admin(struct call *call, const char *what, sd_bus_error *error)
-{
-	if (caller_is_admin(call->caller))
-		return 0;
-	return bus_error_setf(error, ERROR_ACCESS_DENIED,
-			      "only root and the daemon's own user may %s; you are uid %u", what,
-			      call->caller->uid);
-}
-
 static int reload_call(struct call *call, sd_bus_error *error)
 {
 	g_autofree char *text = NULL;
 	int r;
 
-	r = check_admin(call, "reload the configuration", error);
-	if (r < 0)
+	r = authority_check(call, ACTION_MANAGE, "reload the configuration", error);
+	if (r <= 0)
 		return r;
 	r = manager_reload(call->manager, &text);
 	if (r < 0)
@@ -85,8 +76,8 @@ static int dump_call(struct call *call, sd_bus_error *error)
 {
 	int r;
 
-	r = check_admin(call, "dump the daemon's state", error);
-	if (r < 0)
+	r = authority_check(call, ACTION_INSPECT, "dump the daemon's state", error);
+	if (r <= 0)
 		return r;
 	return dump_answer(call, error);
 }
@@ -95,11 +86,22 @@ static const struct {
 	const char *member;
 	call_handler_t handler;
 } methods[] = {
-	{ "Create", create_call },	{ "Open", open_call },	   { "Destroy", destroy_call },
-	{ "Show", show_call },		{ "List", list_call },	   { "Residency", residency_call },
-	{ "Explain", explain_call },	{ "Move", move_call },	   { "ListTiers", list_tiers_call },
-	{ "ListJobs", list_jobs_call }, { "Reload", reload_call }, { "Stats", stats_call },
-	{ "Doctor", doctor_call },	{ "Dump", dump_call },	   { "Quota", quota_call },
+	{ "Create", create_call },
+	{ "Open", open_call },
+	{ "Destroy", destroy_call },
+	{ "Show", show_call },
+	{ "List", list_call },
+	{ "Residency", residency_call },
+	{ "Explain", explain_call },
+	{ "Move", move_call },
+	{ "ListTiers", list_tiers_call },
+	{ "ListJobs", list_jobs_call },
+	{ "Reload", reload_call },
+	{ "Stats", stats_call },
+	{ "Doctor", doctor_call },
+	{ "Dump", dump_call },
+	{ "Quota", quota_call },
+	{ "SetAccess", set_access_call },
 };
 
 static int on_method(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -142,6 +144,8 @@ static const sd_bus_vtable vtable[] = {
 				UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Destroy", SD_BUS_ARGS("s", morsel), SD_BUS_NO_RESULT, on_method,
 				UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("SetAccess", SD_BUS_ARGS("s", morsel, "a{sv}", options),
+				SD_BUS_NO_RESULT, on_method, UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Show", SD_BUS_ARGS("s", morsel), SD_BUS_RESULT("a{sv}", info),
 				on_method, UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("List", SD_BUS_ARGS("s", cursor, "u", limit, "a{sv}", filter),

@@ -467,6 +467,7 @@ static int make_parts(struct manager *m)
 	m->jobs = jobs_new(m, m->moves);
 	jobs_set_parallel(m->jobs, m->config->job_threads);
 	m->gate = gate_new();
+	m->authority = authority_new();
 	r = turns_new(m->event, &m->turns);
 	if (r < 0)
 		return fail(r, "event loop", NULL);
@@ -606,6 +607,7 @@ struct manager *manager_free(struct manager *m)
 	/* No need to know any more who holds what. */
 	m->linger = linger_free(m->linger);
 	registry_free(m->registry);
+	authority_free(m->authority);
 	gate_free(m->gate);
 	turns_free(m->turns);
 	quota_free(m->quota);

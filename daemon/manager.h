@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
+#include "authority.h"
 #include "broker.h"
 #include "config.h"
 #include "gate.h"
@@ -60,6 +61,7 @@ struct manager {
 	struct linger *linger; /* destroyed, but still mapped by somebody */
 	struct jobs *jobs;
 	struct gate *gate;
+	struct authority *authority;
 	struct turns *turns; /* whose call is served next */
 	struct stats stats;
 	GQueue listings; /* of struct listing: pages of List on their way */

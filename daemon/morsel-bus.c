@@ -208,12 +208,46 @@ int show_call(struct call *call, sd_bus_error *error)
 	return sd_bus_message_send(reply);
 }
 
-static int check_owner(struct call *call, struct morsel *m, const char *what, sd_bus_error *error)
+/* A name of another's or an id: what a bare name means depends on who asks. */
+static bool names_others(const char *arg)
 {
-	if (morsel_is_owner(m, call->caller))
-		return 0;
-	return bus_error_setf(error, ERROR_ACCESS_DENIED, "only %s and root may %s '%s'",
-			      users_name(call->manager->users, m->owner), what, m->name);
+	return strchr(arg, ':') || strlen(arg) == MORSEL_ID_LENGTH;
+}
+
+int morsel_bus_find_changeable(struct call *call, const char *arg, const char *what,
+			       struct morsel **ret_morsel, sd_bus_error *error)
+{
+	g_autofree char *text = NULL;
+	struct morsel *m;
+	int r;
+
+	r = registry_find(call->manager->registry, call->caller, arg, SCOPE_ANY, &m, &text);
+	if (r == -ENOENT && names_others(arg)) {
+		/* Whether or not it is there, so that nobody learns which. */
+		g_autoptr(Caller) root = caller_new(0, 0, 0);
+		g_autofree char *again = NULL;
+
+		bus_error_set(error, r, text);
+		r = authority_check(call, ACTION_MANAGE_OTHERS, what, error);
+		if (r <= 0)
+			return r;
+		r = registry_find(call->manager->registry, root, arg, SCOPE_OWN, &m, &again);
+		if (r < 0)
+			return bus_error_set(error, r, again);
+		*ret_morsel = m;
+		return 1;
+	}
+	if (r < 0)
+		return bus_error_set(error, r, text);
+	if (!morsel_is_owner(m, call->caller)) {
+		bus_error_setf(error, ERROR_ACCESS_DENIED, "only %s and root may %s '%s'",
+			       users_name(call->manager->users, m->owner), what, m->name);
+		r = authority_check(call, ACTION_MANAGE_OTHERS, what, error);
+		if (r <= 0)
+			return r;
+	}
+	*ret_morsel = m;
+	return 1;
 }
 
 int destroy_call(struct call *call, sd_bus_error *error)
@@ -225,11 +259,8 @@ int destroy_call(struct call *call, sd_bus_error *error)
 	r = sd_bus_message_read(call->message, "s", &arg);
 	if (r < 0)
 		return r;
-	r = morsel_bus_find(call, arg, SCOPE_ANY, &m, error);
-	if (r < 0)
-		return r;
-	r = check_owner(call, m, "destroy", error);
-	if (r < 0)
+	r = morsel_bus_find_changeable(call, arg, "destroy", &m, error);
+	if (r <= 0)
 		return r;
 	if (call->manager->dry_run)
 		return bus_error_setf(error, ERROR_NOT_SUPPORTED,
@@ -269,11 +300,8 @@ int move_call(struct call *call, sd_bus_error *error)
 	r = bus_options_read(call->message, options, G_N_ELEMENTS(options), &o, error);
 	if (r < 0)
 		return r;
-	r = morsel_bus_find(call, arg, SCOPE_ANY, &m, error);
-	if (r < 0)
-		return r;
-	r = check_owner(call, m, "move", error);
-	if (r < 0)
+	r = morsel_bus_find_changeable(call, arg, "move", &m, error);
+	if (r <= 0)
 		return r;
 	unit = m->storage->ops->page_backing(m->object) == PAGES_HUGETLB ? GRANULE_SIZE : 4096;
 	r = morsel_bus_check_range(m, o.length != UINT64_MAX, unit, o.offset, &o.length, error);

@@ -16,10 +16,22 @@ int move_call(struct call *call, sd_bus_error *error);
 int residency_call(struct call *call, sd_bus_error *error);
 int explain_call(struct call *call, sd_bus_error *error);
 int quota_call(struct call *call, sd_bus_error *error);
+int set_access_call(struct call *call, sd_bus_error *error);
 
 /* The morsel that arg means to the caller; NoSuchMorsel or InvalidArgument. Borrowed. */
 int morsel_bus_find(struct call *call, const char *arg, enum registry_scope scope,
 		    struct morsel **ret_morsel, sd_bus_error *error);
+/*
+ * The morsel that arg means, which the caller may change: its owner and root; and on the system bus whom polkit allows it
+ * to. 1: here it is (borrowed); 0: polkit was asked, the handler returns 0. what: "destroy". Where one may not see
+ * it, the error is NoSuchMorsel, whatever polkit says.
+ */
+int morsel_bus_find_changeable(struct call *call, const char *arg, const char *what,
+			       struct morsel **ret_morsel, sd_bus_error *error);
+/* Is it a mode that a morsel may have? */
+int access_check_mode(uint32_t mode, const char *name, sd_bus_error *error);
+/* May the caller give a morsel this group? */
+int access_check_group(struct call *call, uint32_t group, const char *name, sd_bus_error *error);
 /* The tier, or NoSuchTier with the names there are. Borrowed. */
 int morsel_bus_find_tier(struct manager *manager, const char *name, struct tier **ret_tier,
 			 sd_bus_error *error);

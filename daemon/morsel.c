@@ -63,6 +63,12 @@ int morsel_charge(struct morsel *m, struct quota_account *account, char **ret_te
 	return 0;
 }
 
+void morsel_uncharge(const struct morsel *m, struct quota_account *account)
+{
+	quota_uncharge(account, QUOTA_MORSELS, 1);
+	quota_uncharge(account, QUOTA_BYTES, m->size);
+}
+
 struct morsel *morsel_ref(struct morsel *m)
 {
 	g_ref_count_inc(&m->refs);
@@ -84,10 +90,8 @@ struct morsel *morsel_unref(struct morsel *m)
 	/* Takes the charge along where the memory stays. */
 	if (m->object)
 		registry_release_object(m->registry, m);
-	if (m->charged) {
-		quota_uncharge(m->charged, QUOTA_MORSELS, 1);
-		quota_uncharge(m->charged, QUOTA_BYTES, m->size);
-	}
+	if (m->charged)
+		morsel_uncharge(m, m->charged);
 	g_clear_pointer(&m->records, g_array_unref);
 	g_clear_pointer(&m->initiators, g_array_unref);
 	g_clear_pointer(&m->placement, placement_unref);

@@ -65,6 +65,8 @@ const char *morsel_name_check(const char *name);
 struct morsel *morsel_new(const char *name, uid_t owner, gid_t group, mode_t mode, uint64_t size);
 /* Charges the account with it: the morsel's until its memory is free. -EDQUOT: *ret_text. */
 int morsel_charge(struct morsel *m, struct quota_account *account, char **ret_text);
+/* Takes m's charge back from account, which need not be m->charged. */
+void morsel_uncharge(const struct morsel *m, struct quota_account *account);
 struct morsel *morsel_ref(struct morsel *m);
 struct morsel *morsel_unref(struct morsel *m); /* takes NULL, returns NULL */
 typedef struct morsel Morsel;

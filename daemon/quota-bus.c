@@ -50,11 +50,11 @@ int quota_call(struct call *call, sd_bus_error *error)
 	r = bus_options_read(call->message, options, G_N_ELEMENTS(options), &o, error);
 	if (r < 0)
 		return r;
-	if (o.owner != call->caller->uid && !caller_is_admin(call->caller))
-		return bus_error_setf(error, ERROR_ACCESS_DENIED,
-				      "only root and the daemon's own user may see the quota of uid"
-				      " %u; you are uid %u",
-				      o.owner, call->caller->uid);
+	if (o.owner != call->caller->uid) {
+		r = authority_check(call, ACTION_INSPECT, "see the quota of another user", error);
+		if (r <= 0)
+			return r;
+	}
 	/* Of somebody else only the user's own line: where they come from next is not known. */
 	account = o.owner == call->caller->uid
 			  ? quota_account_ref(call->caller->account)

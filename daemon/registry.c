@@ -115,18 +115,29 @@ static void user_put(struct registry *r, struct user *u)
 	g_free(u);
 }
 
+static gint compare_seq(gconstpointer a, gconstpointer b, gpointer data)
+{
+	const struct morsel *m = a, *n = b;
+
+	return m->seq < n->seq ? -1 : m->seq > n->seq;
+}
+
+static int refuse_name(struct registry *r, const struct morsel *m, uid_t owner, char **ret_text)
+{
+	g_autofree char *name = quote(m->name);
+
+	*ret_text =
+		g_strdup_printf("%s already has a morsel %s", users_name(r->users, owner), name);
+	return -EEXIST;
+}
+
 int registry_add(struct registry *r, struct morsel *m, char **ret_text)
 {
 	struct morsel *first;
 	int k;
 
-	if (g_hash_table_contains(r->by_owner, m)) {
-		g_autofree char *name = quote(m->name);
-
-		*ret_text = g_strdup_printf("%s already has a morsel %s",
-					    users_name(r->users, m->owner), name);
-		return -EEXIST;
-	}
+	if (g_hash_table_contains(r->by_owner, m))
+		return refuse_name(r, m, m->owner, ret_text);
 
 	do {
 		k = sd_id128_randomize(&m->id);
@@ -155,6 +166,25 @@ void registry_publish(struct registry *r, struct morsel *m)
 	m->in_all = g_sequence_append(r->all, m);
 	m->in_user = g_sequence_append(m->user->owned, m);
 	r->bytes += m->size;
+}
+
+int registry_set_owner(struct registry *r, struct morsel *m, uid_t owner, char **ret_text)
+{
+	struct morsel key = { .owner = owner, .name = m->name };
+
+	if (owner == m->owner)
+		return 0;
+	if (g_hash_table_contains(r->by_owner, &key))
+		return refuse_name(r, m, owner, ret_text);
+	/* The table's key is the morsel itself. */
+	g_hash_table_remove(r->by_owner, m);
+	g_sequence_remove(m->in_user);
+	user_put(r, m->user);
+	m->owner = owner;
+	m->user = user_get(r, owner);
+	m->in_user = g_sequence_insert_sorted(m->user->owned, m, compare_seq, NULL);
+	g_hash_table_add(r->by_owner, m);
+	return 0;
 }
 
 void registry_remove(struct registry *r, struct morsel *m)
@@ -277,13 +307,6 @@ int registry_find(struct registry *r, const struct caller *caller, const char *a
 	}
 	*ret_morsel = m;
 	return 0;
-}
-
-static gint compare_seq(gconstpointer a, gconstpointer b, gpointer data)
-{
-	const struct morsel *m = a, *n = b;
-
-	return m->seq < n->seq ? -1 : m->seq > n->seq;
 }
 
 struct morsel *registry_after(struct registry *r, const uid_t *owner, uint64_t seq)

@@ -29,6 +29,9 @@ void registry_publish(struct registry *r, struct morsel *m);
 /* Take it out, published or not; its name is free at once. Drops the registry's reference. */
 void registry_remove(struct registry *r, struct morsel *m);
 
+/* A published morsel gets another owner. -EEXIST: who has one of that name already (*ret_text). */
+int registry_set_owner(struct registry *r, struct morsel *m, uid_t owner, char **ret_text);
+
 enum registry_scope {
 	SCOPE_OWN, /* a bare name is the caller's own */
 	SCOPE_ANY, /* for root: of whoever, if there is only one */

@@ -139,8 +139,15 @@ int morsel_create(morsel_client *client, const char *name, uint64_t size,
 /* name: a name of one's own, "OWNER:NAME", or an id. -ENOENT, -EACCES. */
 int morsel_open(morsel_client *client, const char *name, enum morsel_access access,
 		morsel **ret_morsel);
-/* Remove the name at once; the memory goes when the last descriptor and mapping are gone. */
+/* Remove the name at once; the memory goes, and is given back to the quota, when the last descriptor and mapping are
+ * gone. */
 int morsel_destroy(morsel_client *client, const char *name);
+/* As chmod(2): 0600, 0640, 0666 … without x. The owner, or root. What others have open stays open. -EACCES,
+ * -EINVAL, -ENOENT. */
+int morsel_chmod(morsel_client *client, const char *name, mode_t mode);
+/* As chown(2), (uid_t)-1 and (gid_t)-1 leave as it is: the group, to one of the owner's own; the owner, by root
+ * only. -EDQUOT: the new owner's quota has no room; -EEXIST: they have one of that name. */
+int morsel_chown(morsel_client *client, const char *name, uid_t owner, gid_t group);
 /* Free the handle; mappings stay. Takes NULL; returns NULL. */
 morsel *morsel_close(morsel *m);
 

@@ -235,6 +235,54 @@ out:
 	return r < 0 ? r : 0;
 }
 
+static int set_access(morsel_client *c, const char *name, uint32_t mode, uint32_t owner,
+		      uint32_t group)
+{
+	_cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
+	int r;
+
+	if (!c)
+		return -EINVAL;
+	r = client_begin(c);
+	if (r < 0)
+		return r;
+	if (!name) {
+		r = client_fail_locked(c, -EINVAL, "A morsel is given by name or id");
+		goto out;
+	}
+	r = client_message(c, MANAGER_PATH, MANAGER_IFACE, "SetAccess", &m);
+	if (r < 0)
+		goto out;
+	r = sd_bus_message_append(m, "s", name);
+	if (r >= 0)
+		r = sd_bus_message_open_container(m, 'a', "{sv}");
+	if (r >= 0 && mode != UINT32_MAX)
+		r = dict_append_u32(m, "mode", mode);
+	if (r >= 0 && owner != UINT32_MAX)
+		r = dict_append_u32(m, "owner", owner);
+	if (r >= 0 && group != UINT32_MAX)
+		r = dict_append_u32(m, "group", group);
+	if (r >= 0)
+		r = sd_bus_message_close_container(m);
+	if (r < 0)
+		client_fail_message(c, r, "SetAccess");
+	else
+		r = client_call(c, m, TIMEOUT_DEFAULT, &reply);
+out:
+	client_end(c);
+	return r < 0 ? r : 0;
+}
+
+int morsel_chmod(morsel_client *c, const char *name, mode_t mode)
+{
+	return set_access(c, name, mode, UINT32_MAX, UINT32_MAX);
+}
+
+int morsel_chown(morsel_client *c, const char *name, uid_t owner, gid_t group)
+{
+	return set_access(c, name, UINT32_MAX, owner, group);
+}
+
 morsel *morsel_close(morsel *m)
 {
 	if (!m)

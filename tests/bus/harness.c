@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -291,6 +293,30 @@ sd_bus *harness_connect_bus(struct harness *h)
 	g_assert_cmpint(sd_bus_negotiate_fds(bus, true), >=, 0);
 	g_assert_cmpint(sd_bus_start(bus), >=, 0);
 	return bus;
+}
+
+void harness_as_user(struct harness *h, uid_t uid, gid_t supplementary,
+		     sd_bus *(*connect_to)(struct harness *h), void (*function)(sd_bus *bus))
+{
+	int status;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	g_assert_cmpint(pid, >=, 0);
+	if (pid == 0) {
+		sd_bus *bus;
+
+		if (setgroups(supplementary ? 1 : 0, &supplementary) < 0 || setgid(uid) < 0 ||
+		    setuid(uid) < 0)
+			g_error("cannot become uid %u: %s", uid, g_strerror(errno));
+		bus = connect_to(h);
+		function(bus);
+		sd_bus_flush_close_unref(bus);
+		_exit(0);
+	}
+	g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+	g_assert_cmpint(status, ==, 0);
 }
 
 static unsigned int count_descriptors(struct harness *h)

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What others may see and do, on the private socket and on the bus. Only root can become others. */
-#include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -19,25 +16,7 @@ static sd_bus *(*connect_to)(struct harness *h);
 
 static void as_user(uid_t uid, gid_t supplementary, void (*function)(sd_bus *bus))
 {
-	int status;
-	pid_t pid;
-
-	fflush(NULL);
-	pid = fork();
-	g_assert_cmpint(pid, >=, 0);
-	if (pid == 0) {
-		sd_bus *bus;
-
-		if (setgroups(supplementary ? 1 : 0, &supplementary) < 0 || setgid(uid) < 0 ||
-		    setuid(uid) < 0)
-			g_error("cannot become uid %u: %s", uid, g_strerror(errno));
-		bus = connect_to(h);
-		function(bus);
-		sd_bus_flush_close_unref(bus);
-		_exit(0);
-	}
-	g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
-	g_assert_cmpint(status, ==, 0);
+	harness_as_user(h, uid, supplementary, connect_to, function);
 }
 
 static char *create(sd_bus *bus, const char *name, uint32_t mode, gid_t group)
@@ -142,6 +121,54 @@ static void member_of_group(sd_bus *bus)
 	must_fail(bus, "AccessDenied", "only root", "Destroy", "s", "root:for-group");
 }
 
+static void set_access(sd_bus *bus)
+{
+	automessage *reply = NULL;
+	g_autoptr(GHashTable) info = NULL;
+
+	g_free(must_create(bus, "mine", 4096));
+	must_fail(bus, "InvalidArgument", "mode, group or owner", "SetAccess", "sa{sv}", "mine", 0);
+	must_fail(bus, "InvalidArgument", "0666", "SetAccess", "sa{sv}", "mine", 1, "mode", "u",
+		  0755);
+	must_fail(bus, "InvalidArgument", "owner read", "SetAccess", "sa{sv}", "mine", 1, "mode",
+		  "u", 0060);
+	must_fail(bus, "AccessDenied", "group 0", "SetAccess", "sa{sv}", "mine", 2, "mode", "u",
+		  0666, "group", "u", 0);
+	must_fail(bus, "AccessDenied", "only root may give 'mine' to uid 1", "SetAccess", "sa{sv}",
+		  "mine", 1, "owner", "u", OTHER);
+	/* All or nothing: the mode that came along with a wrong group was not set. */
+	sd_bus_message_unref(must_call(bus, "SetAccess", "sa{sv}", "mine", 1, "group", "u", GROUP));
+	reply = must_call(bus, "Show", "s", "mine");
+	info = read_dict(reply);
+	g_assert_cmpstr(g_hash_table_lookup(info, "mode"), ==, "384"); /* 0600 */
+	g_assert_cmpstr(g_hash_table_lookup(info, "group"), ==, "4242");
+	must_fail(bus, "AccessDenied", "only root", "SetAccess", "sa{sv}", "root:shared", 1, "mode",
+		  "u", 0666);
+	must_fail(bus, "NoSuchMorsel", "no morsel", "SetAccess", "sa{sv}", "root:secret", 1, "mode",
+		  "u", 0666);
+	sd_bus_message_unref(must_call(bus, "SetAccess", "sa{sv}", "mine", 1, "mode", "u", 0640));
+}
+
+static void has_become_owner(sd_bus *bus)
+{
+	g_autofree char *names = list_names(bus);
+
+	g_assert_cmpstr(names, ==, "shared mine");
+	sd_bus_message_unref(must_call(bus, "Open", "ss", "mine", "rw"));
+	sd_bus_message_unref(must_call(bus, "SetAccess", "sa{sv}", "mine", 1, "mode", "u", 0600));
+}
+
+static void is_no_owner_any_more(sd_bus *bus)
+{
+	must_fail(bus, "NoSuchMorsel", "'mine'", "Show", "s", "mine");
+	must_fail(bus, "NoSuchMorsel", "'daemon:mine'", "Show", "s", "daemon:mine");
+}
+
+static void create_mine(sd_bus *bus)
+{
+	g_free(must_create(bus, "mine", 4096));
+}
+
 static void make_own(sd_bus *bus)
 {
 	g_free(must_create(bus, "own", 4096));
@@ -176,6 +203,17 @@ static void test_rights(void)
 		as_user(NOBODY, 0, stranger_to_job);
 		as_user(NOBODY, 0, stranger);
 		as_user(NOBODY, GROUP, member_of_group);
+		as_user(NOBODY, GROUP, set_access);
+		sd_bus_message_unref(must_call(bus, "SetAccess", "sa{sv}", "nobody:mine", 1,
+					       "owner", "u", OTHER));
+		as_user(OTHER, 0, has_become_owner);
+		as_user(NOBODY, 0, is_no_owner_any_more);
+		/* Two of one name cannot be one user's. */
+		as_user(NOBODY, 0, create_mine);
+		must_fail(bus, "Exists", "daemon already has|'mine'", "SetAccess", "sa{sv}",
+			  "nobody:mine", 1, "owner", "u", OTHER);
+		sd_bus_message_unref(must_call(bus, "Destroy", "s", "nobody:mine"));
+		sd_bus_message_unref(must_call(bus, "Destroy", "s", "daemon:mine"));
 		as_user(NOBODY, 0, make_own);
 
 		/* root: a bare name that only one other has, but not to open. */

@@ -14,13 +14,12 @@ class Daemon:
         self.directory = tempfile.mkdtemp(prefix="morsel-test-")
         self.socket = os.path.join(self.directory, "bus")
         self.log_path = os.path.join(self.directory, "log")
+        self.config = os.path.join(self.directory, "morseld.conf")
         self.command = [program, "--address", "none", "--listen", self.socket,
-                        "--state-dir", self.directory, *arguments]
+                        "--state-dir", self.directory, "--config", self.config, *arguments]
         if config is not None:
-            path = os.path.join(self.directory, "morseld.conf")
-            with open(path, "w") as f:
+            with open(self.config, "w") as f:
                 f.write(config)
-            self.command += ["--config", path]
         self.process = None
         self.start()
 

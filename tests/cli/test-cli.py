@@ -220,6 +220,45 @@ class Morsels(Base):
         self.assertIn("'none'", r.err)
         self.assertEqual(self.json("list"), [])
 
+    def test_access(self):
+        for name in ("a", "b"):
+            self.ctl("create", name, "--size", "4K")
+        self.assertEqual(self.json("chmod", "0640", "a", "b"), ["a", "b"])
+        self.assertEqual(self.json("show", "b")["mode"], 0o640)
+        self.ctl("chown", f":{os.getegid()}", "a")
+        self.ctl("chown", f"{os.geteuid()}:{os.getegid()}", "a")
+        self.assertEqual(self.json("show", "a")["group"], os.getegid())
+        r = self.ctl("chmod", "0755", "a", status=1)
+        self.assertIn("0666", r.err)
+        r = self.ctl("chmod", "0600", "gone", "a", status=4)
+        self.assertIn("'gone'", r.err)
+        self.assertEqual(self.json("show", "a")["mode"], 0o600)
+        for wrong in (("chmod", "rw", "a"), ("chmod", "0600"), ("chown", ":", "a"),
+                      ("chown", "no-such-user", "a"), ("chown", ":no-such-group", "a")):
+            self.ctl(*wrong, status=2)
+
+    def test_quota(self):
+        self.ctl("create", "a", "--size", "8M")
+        user = self.json("quota")[0]
+        self.shape(user, {"scope": str, "name": str, "bytes_used": int, "bytes_limit": int,
+                          "morsels_used": int, "morsels_limit": int, "jobs_used": int,
+                          "calls_used": int, "connections_used": int, "lingering_bytes": int})
+        self.assertEqual((user["scope"], user["bytes_used"], user["morsels_used"]),
+                         ("user", 8 * MIB, 1))
+        self.assertEqual(self.json("quota", "--owner", str(os.getuid()))[0]["bytes_used"], 8 * MIB)
+        self.assertRegex(self.ctl("quota").out, r"user +\S+ +8 MiB / .* 1 / 16384 ")
+        self.assertRegex(self.ctl("quota").out, r"cgroup +/ +8 MiB / .* 1 / -")
+        # Over it: which limit, how much of it is used, and how to raise it.
+        with open(self.daemon.config, "w", encoding="utf-8") as f:
+            f.write("[quota]\nBytesPerUser=10M\n")
+        os.kill(self.daemon.process.pid, signal.SIGHUP)
+        deadline = time.monotonic() + 20
+        while self.json("quota")[0]["bytes_limit"] != 10 * MIB:
+            self.assertLess(time.monotonic(), deadline)
+        r = self.ctl("create", "b", "--size", "4M", status=1)
+        for words in ("'b' of 4194304 bytes", "has 8388608 bytes", "10485760", "BytesPerUser="):
+            self.assertIn(words, r.err)
+
     def test_hostile_names(self):
         """What a name may contain must not reach the terminal."""
         self.ctl("create", "a\u202eb\\x", "--size", "4K")

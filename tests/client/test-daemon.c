@@ -150,6 +150,24 @@ static void test_life(struct fixture *f, gconstpointer data)
 	g_assert_cmpuint(present + absent, ==, 4 * MIB);
 	g_assert_cmpuint(present, >=, MIB);
 
+	/* Whom it is for can be changed; what is open stays open. */
+	g_assert_cmpint(morsel_chmod(f->client, "one", 0644), ==, 0);
+	g_assert_cmpint(morsel_chmod(f->client, "one", 0777), ==, -EINVAL);
+	g_assert_nonnull(strstr(morsel_error(f->client), "0666"));
+	g_assert_cmpint(morsel_chown(f->client, "one", (uid_t)-1, getegid()), ==, 0);
+	g_assert_cmpint(morsel_chown(f->client, "one", (uid_t)-1, (gid_t)-1), ==, -EINVAL);
+	g_assert_cmpint(morsel_chmod(f->client, "none", 0600), ==, -ENOENT);
+	{
+		morsel *changed = NULL;
+		struct morsel_stat after = { MORSEL_STAT_INIT };
+
+		g_assert_cmpint(morsel_open(f->client, "one", MORSEL_RDONLY, &changed), ==, 0);
+		g_assert_cmpint(morsel_stat(changed, &after), ==, 0);
+		g_assert_cmpuint(after.mode, ==, 0644);
+		g_assert_cmpuint(after.group, ==, getegid());
+		morsel_close(changed);
+	}
+
 	/* The name goes; who has it keeps it. */
 	g_assert_cmpint(morsel_destroy(f->client, "one"), ==, 0);
 	g_assert_cmpint(morsel_destroy(f->client, "one"), ==, -ENOENT);
