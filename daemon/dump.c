@@ -116,7 +116,13 @@ static void dump_morsels(GString *s, struct manager *m)
 	unsigned int total = registry_morsels(m->registry), n = 0;
 	char id[MORSEL_ID_LENGTH + 1];
 
-	g_string_append_printf(s, "\nmorsels%s\n", total > MORSELS_MAX ? " (the first ones)" : "");
+	if (total > MORSELS_MAX)
+		g_string_append_printf(s,
+				       "\nmorsels (the %d oldest of %u; \"morselctl list\" gives"
+				       " all)\n",
+				       MORSELS_MAX, total);
+	else
+		g_string_append(s, "\nmorsels\n");
 	for (struct morsel *morsel = registry_after(m->registry, NULL, 0);
 	     morsel && n < MORSELS_MAX;
 	     morsel = registry_after(m->registry, NULL, morsel->seq), n++)

@@ -252,6 +252,52 @@ static void test_cancel(void)
 	harness_free(h);
 }
 
+/* With threads for eight, one morsel is moved by one job at a time; two morsels by two. */
+static void test_one_per_morsel(void)
+{
+	unsigned int most = 0, most_of_one = 0, waited = 0;
+
+	h = harness_new(&(struct harness_options){ .config = "[daemon]\nJobThreads=8\n" });
+	{
+		autobus *bus = harness_connect(h);
+		gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+		unsigned int left = 1;
+
+		populate(bus, "a", 128 * MIB);
+		populate(bus, "b", 128 * MIB);
+		for (unsigned int i = 0; i < 60; i++) {
+			g_autofree char *path = move(bus, i % 2 ? "a" : "b");
+		}
+		while (left > 0) {
+			automessage *list = must_call(bus, "ListJobs", "");
+			unsigned int a = 0, b = 0, queued = 0;
+
+			g_assert_cmpint(sd_bus_message_enter_container(list, 'a', "a{sv}"), >, 0);
+			while (sd_bus_message_at_end(list, false) == 0) {
+				g_autoptr(GHashTable) job = read_dict(list);
+				const char *state = g_hash_table_lookup(job, "state");
+
+				queued += strcmp(state, "queued") == 0;
+				if (strcmp(state, "running") != 0)
+					continue;
+				if (strcmp(g_hash_table_lookup(job, "morsel_name"), "a") == 0)
+					a++;
+				else
+					b++;
+			}
+			most = MAX(most, a + b);
+			most_of_one = MAX(most_of_one, MAX(a, b));
+			waited += queued > 0;
+			left = a + b + queued;
+			g_assert_cmpint(g_get_monotonic_time(), <, end);
+		}
+	}
+	g_assert_cmpuint(waited, >, 0);
+	g_assert_cmpuint(most_of_one, ==, 1);
+	g_assert_cmpuint(most, ==, 2);
+	harness_free(h);
+}
+
 /* A user may have 64 jobs queued or running; and the last 256 that ended are remembered. */
 static void test_bounds(void)
 {
@@ -330,6 +376,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/jobs/bus", test_bus);
 	g_test_add_func("/jobs/dry-run", test_dry_run);
 	g_test_add_func("/jobs/cancel", test_cancel);
+	g_test_add_func("/jobs/one-per-morsel", test_one_per_morsel);
 	g_test_add_func("/jobs/bounds", test_bounds);
 	g_test_add_func("/jobs/caller-gone", test_caller_gone);
 	return g_test_run();
