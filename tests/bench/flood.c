@@ -27,6 +27,7 @@ static void die(const char *what, int r)
 	exit(1);
 }
 
+/* NULL: refused. */
 static sd_bus *connect_bus(const char *path)
 {
 	char address[512];
@@ -41,6 +42,8 @@ static sd_bus *connect_bus(const char *path)
 		r = sd_bus_negotiate_fds(bus, 1);
 	if (r >= 0)
 		r = sd_bus_start(bus);
+	if (r == -EPIPE || r == -ECONNRESET)
+		return sd_bus_unref(bus);
 	if (r < 0)
 		die("cannot connect", r);
 	return bus;
@@ -81,11 +84,14 @@ static void call_for_ever(const char *path, int reads)
 		for (size_t i = 0; i < CALLERS / 2; i++) {
 			uint64_t queued = 0;
 
+			if (!buses[i])
+				buses[i] = connect_bus(path);
+			if (!buses[i])
+				continue;
 			sd_bus_get_n_queued_write(buses[i], &queued);
 			/* A connection that was refused, the crowd being faster, is tried again. */
 			if (queued < 20 && send_call(buses[i], calls++) < 0) {
-				sd_bus_close_unref(buses[i]);
-				buses[i] = connect_bus(path);
+				buses[i] = sd_bus_close_unref(buses[i]);
 				continue;
 			}
 			/* The greeting has to be read; after it, nothing. */
@@ -174,6 +180,9 @@ size_t flood_measure(const char *socket_path, const char *morsel, double seconds
 	sd_bus *bus = connect_bus(socket_path);
 	double end = now_s() + seconds;
 	size_t n = 0;
+
+	if (!bus)
+		die("cannot connect", -ECONNREFUSED);
 
 	while (n < room && now_s() < end) {
 		sd_bus_error error = SD_BUS_ERROR_NULL;

@@ -180,7 +180,8 @@ static void refused_as(void *data)
 
 		must_fail(bus, "QuotaExceeded", "cgroup '/'", "Create", "sta{sv}", "x", 60 * MIB,
 			  0);
-		must_fail(bus, "AccessDenied", "uid 0", "Quota", "a{sv}", 1, "owner", "u", 0);
+		must_fail(bus, "AccessDenied", "quota of another user", "Quota", "a{sv}", 1,
+			  "owner", "u", 0);
 	}
 }
 
