@@ -137,7 +137,8 @@ static void check_line(struct check *c, uint32_t e, bool owned, uint32_t tag)
 	}
 	switch (coh_word_state(w)) {
 	case COH_FREE:
-		if (owned)
+		/* The metadata's own extents are never free: somebody would claim them. */
+		if (owned || e < c->l.first_data)
 			note(c, FORMAT_TAG, e);
 		return;
 	case COH_SUSPECT:

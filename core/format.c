@@ -273,6 +273,14 @@ static void out(struct morsel_mem *mem, const void *p, uint64_t n)
 	morsel_mem_fence(mem);
 }
 
+static void wipe_super(struct morsel_mem *mem, void *page)
+{
+	if (((struct format_super *)page)->magic != FORMAT_MAGIC)
+		return;
+	zero(page, FORMAT_PAGE);
+	out(mem, page, FORMAT_PAGE);
+}
+
 int format_create(struct morsel_mem *mem, void *base, uint64_t size,
 		  const struct format_params *params, struct format_layout *ret)
 {
@@ -286,11 +294,15 @@ int format_create(struct morsel_mem *mem, void *base, uint64_t size,
 	if (r < 0)
 		return r;
 	l.generation = 1;
-	/* First no superblock is valid, then the rest is written, then they are: a crash leaves no half pool. */
-	for (unsigned i = 0; i < FORMAT_SUPERBLOCKS; i++) {
-		zero((uint8_t *)base + l.super_offset[i], FORMAT_PAGE);
-		out(mem, (uint8_t *)base + l.super_offset[i], FORMAT_PAGE);
-	}
+	/*
+	 * First no superblock is valid, then the rest is written, then they are: a crash leaves no half pool. That goes
+	 * for an earlier pool too, whose third copy may be wherever format_open() searches for one.
+	 */
+	for (unsigned i = 0; i < 2; i++)
+		wipe_super(mem, (uint8_t *)base + i * FORMAT_PAGE);
+	for (uint64_t at = COH_EXTENT_SIZE - FORMAT_PAGE; at < l.size && at < MAX_HEAD;
+	     at += COH_EXTENT_SIZE)
+		wipe_super(mem, (uint8_t *)base + at);
 	zero((uint8_t *)base + l.coherent_offset, l.coherent_size);
 	out(mem, (uint8_t *)base + l.coherent_offset, l.coherent_size);
 	/* The tables' own extents belong to the pool: nobody holds them, nobody can claim them. */
@@ -324,6 +336,7 @@ int format_create(struct morsel_mem *mem, void *base, uint64_t size,
 	}
 	for (unsigned i = 0; i < FORMAT_SUPERBLOCKS; i++) {
 		s = (struct format_super *)((uint8_t *)base + l.super_offset[i]);
+		zero(s, sizeof(*s));
 		super_fill(s, &l);
 		s->copy = i;
 		s->created = params->created;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -324,6 +325,229 @@ static void test_geometry(void)
 	CHECK(format_layout(&p, &l) == -EINVAL);
 }
 
+/* ---- power cuts ------------------------------------------------------------------------------------- */
+
+/*
+ * A cache over MEDIA: what is written back and fenced is there for sure, of the rest any line may be. The power goes at
+ * operation CUT; or the write-back or fence number SKIP is left out, which must not go unnoticed.
+ */
+#define CACHED (4 * COH_EXTENT_SIZE)
+#define CACHED_LINES (CACHED / MORSEL_LINE)
+
+static struct cache {
+	struct morsel_mem mem; /* first */
+	uint8_t *base, *media;
+	unsigned ops, cut, skip;
+	uint8_t under_way[CACHED_LINES];
+	jmp_buf off;
+} cache;
+
+static void to_media(uint64_t line)
+{
+	memcpy(cache.media + line * MORSEL_LINE, cache.base + line * MORSEL_LINE, MORSEL_LINE);
+}
+
+static bool counts(void)
+{
+	cache.ops++;
+	if (cache.ops == cache.cut)
+		longjmp(cache.off, 1);
+	return cache.ops != cache.skip;
+}
+
+static void cache_write_back(struct morsel_mem *mem, const void *p, size_t n)
+{
+	uint64_t at = (uint64_t)((const uint8_t *)p - cache.base);
+
+	if (counts())
+		for (uint64_t l = at / MORSEL_LINE; l <= (at + n - 1) / MORSEL_LINE; l++)
+			cache.under_way[l] = 1;
+}
+
+static void cache_fence(struct morsel_mem *mem)
+{
+	if (!counts())
+		return;
+	for (uint64_t l = 0; l < CACHED_LINES; l++)
+		if (cache.under_way[l])
+			to_media(l);
+	memset(cache.under_way, 0, sizeof(cache.under_way));
+}
+
+static const struct morsel_mem_ops cache_ops = { .write_back = cache_write_back,
+						 .fence = cache_fence };
+
+/* The power is gone: each line that was not safe is there or not; with seed 0 none is. */
+static void lose(unsigned *seed)
+{
+	if (!*seed)
+		return;
+
+	for (uint64_t l = 0; l < CACHED_LINES; l++) {
+		const uint8_t *line = cache.base + l * MORSEL_LINE;
+
+		if (memcmp(line, cache.media + l * MORSEL_LINE, MORSEL_LINE) && rand_r(seed) & 64)
+			to_media(l);
+	}
+}
+
+static struct format_params new_pool;
+static struct format_layout new_layout;
+static struct format_page new_page;
+
+static void create_new(void)
+{
+	CHECK(format_create(&cache.mem, cache.base, CACHED, &new_pool, &new_layout) == 0);
+}
+
+static void write_new(void)
+{
+	CHECK(format_page_write(&cache.mem, cache.base, &new_layout, FORMAT_NAMES, 0, &new_page) ==
+	      0);
+}
+
+/* WHAT on CONTENT. True: to its end; false: the power went at operation CUT. */
+static bool with_cut(void (*what)(void), const uint8_t *content, unsigned cut, unsigned skip)
+{
+	memcpy(cache.base, content, CACHED);
+	memcpy(cache.media, content, CACHED);
+	memset(cache.under_way, 0, sizeof(cache.under_way));
+	cache.ops = 0;
+	cache.cut = cut;
+	cache.skip = skip;
+	if (setjmp(cache.off))
+		return false;
+	what();
+	return true;
+}
+
+/* Is what is on the media a whole pool, but for superblocks, with nothing else wrong? Its first uuid half, or 0. */
+static uint64_t whole_pool(bool all_supers)
+{
+	struct format_layout l;
+	struct format_report r;
+	uint64_t n, uuid = 0;
+	void *memory;
+
+	if (format_open(cache.media, CACHED, &l) < 0)
+		return 0;
+	n = format_check_scratch(&l);
+	memory = malloc(n);
+	if (!memory)
+		abort();
+	if (format_check(cache.media, CACHED, memory, n, NULL, NULL, &r) == 0 &&
+	    findings(&r) == (all_supers ? 0 : r.count[FORMAT_BAD_SUPER]) &&
+	    ((struct coh_host_entry *)(cache.media + l.hosts_offset))->state ==
+		    (l.uuid[0] == 1 ? coh_host_word(COH_HOST_ALIVE, 1, 0) : 0))
+		uuid = l.uuid[0];
+	free(memory);
+	return uuid;
+}
+
+static int opens(void)
+{
+	struct format_layout l;
+
+	return format_open(cache.media, CACHED, &l);
+}
+
+/* Cuts the power at CUT some times: is it always no pool, or a whole one? SEEN: by uuid, 0 for none. */
+static bool never_half(const uint8_t *content, unsigned cut, unsigned skip, unsigned *seen)
+{
+	bool whole = true;
+
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned seed = i ? cut * 4 + i : 0;
+		uint64_t uuid = 0;
+
+		CHECK(!with_cut(create_new, content, cut, skip));
+		lose(&seed);
+		if (opens() == 0) {
+			uuid = whole_pool(false);
+			whole = whole && (uuid == 1 || uuid == 2);
+		}
+		seen[uuid % 3]++;
+	}
+	return whole;
+}
+
+/* A new pool over an old one whose tables were larger: the old one, none, or the new one, and no mixture. */
+static void test_cut_create(uint8_t *content)
+{
+	struct format_params old = params(CACHED);
+	struct format_layout l;
+	unsigned ops, seen[3] = { 0 }, unused[3] = { 0 };
+
+	memset(content, 0xa5, CACHED);
+	old.uuid[0] = 1;
+	old.names = 6000;
+	CHECK(format_create(&cpu, content, CACHED, &old, &l) == 0 && l.first_data == 3);
+	/* It was in use. */
+	((struct coh_host_entry *)(content + l.hosts_offset))->state =
+		coh_host_word(COH_HOST_ALIVE, 1, 0);
+	new_pool = params(CACHED);
+	new_pool.uuid[0] = 2;
+	CHECK(with_cut(create_new, content, 0, 0) && new_layout.first_data == 2);
+	CHECK(whole_pool(true) == 2);
+	ops = cache.ops;
+	for (unsigned cut = 1; cut <= ops; cut++)
+		CHECK(never_half(content, cut, 0, seen));
+	CHECK(seen[0] && seen[1] && seen[2]);
+	/* Each write-back is needed, and the last fence: in the end, or when the power goes later. */
+	for (unsigned skip = 1; skip <= ops; skip += skip == ops - 1 ? 1 : 2) {
+		bool noticed = with_cut(create_new, content, 0, skip) && whole_pool(true) != 2;
+
+		for (unsigned cut = skip + 1; cut <= ops && !noticed; cut++)
+			noticed = !never_half(content, cut, skip, unused);
+		CHECK(noticed);
+	}
+}
+
+/* One page of a table: as it was, or as it is now. */
+static void test_cut_write(uint8_t *content)
+{
+	struct format_page now;
+	unsigned ops, seed = 1, seen[2] = { 0 };
+
+	CHECK(format_create(&cpu, content, CACHED, &new_pool, &new_layout) == 0);
+	memset(new_page.bytes, 1, sizeof(new_page.bytes));
+	CHECK(format_page_write(&cpu, content, &new_layout, FORMAT_NAMES, 0, &new_page) == 0);
+	memset(new_page.bytes, 2, sizeof(new_page.bytes));
+	CHECK(with_cut(write_new, content, 0, 0));
+	ops = cache.ops;
+	for (unsigned skip = 0; skip <= ops; skip++) {
+		CHECK(with_cut(write_new, content, 0, skip));
+		CHECK(format_page_read(cache.media, &new_layout, FORMAT_NAMES, 0, &now, NULL) == 0);
+		CHECK(now.bytes[0] == (skip ? 1 : 2));
+	}
+	for (unsigned i = 0; i < 64 * ops; i++) {
+		CHECK(!with_cut(write_new, content, 1 + i % ops, 0));
+		/* Some lines, most, or all of them are there. */
+		for (unsigned tries = i % 8 * 2 + 1; tries > 0; tries--)
+			lose(&seed);
+		CHECK(format_page_read(cache.media, &new_layout, FORMAT_NAMES, 0, &now, NULL) == 0);
+		CHECK(now.bytes[0] == 1 || now.bytes[0] == 2);
+		for (unsigned k = 1; k < sizeof(now.bytes); k++)
+			CHECK(now.bytes[k] == now.bytes[0]);
+		seen[now.bytes[0] - 1]++;
+	}
+	CHECK(seen[0] && seen[1]);
+}
+
+static void test_power_cuts(void)
+{
+	uint8_t *content = map(CACHED);
+
+	cache.mem.ops = &cache_ops;
+	cache.base = map(CACHED);
+	cache.media = map(CACHED);
+	test_cut_create(content);
+	test_cut_write(content);
+	munmap(content, CACHED + FORMAT_PAGE);
+	munmap(cache.base, CACHED + FORMAT_PAGE);
+	munmap(cache.media, CACHED + FORMAT_PAGE);
+}
+
 /* Every single byte of the metadata, changed: nothing is touched outside, and signed parts are noticed. */
 static void test_bytes(uint64_t step)
 {
@@ -362,6 +586,8 @@ int main(int argc, char **argv)
 	setup();
 	if (argc > 1 && strcmp(argv[1], "bytes") == 0) {
 		test_bytes(argc > 2 ? strtoull(argv[2], NULL, 10) : 1);
+	} else if (argc > 1 && strcmp(argv[1], "cuts") == 0) {
+		test_power_cuts();
 	} else {
 		test_clean();
 		test_superblocks();
