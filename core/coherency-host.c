@@ -90,7 +90,8 @@ int coh_join(struct coh_host *h, const uint64_t id[2])
 	morsel_mem_store(h->mem, &entry->id[0], id[0]);
 	morsel_mem_store(h->mem, &entry->id[1], id[1]);
 	/* Store own id, then look for it elsewhere: of two that join at once at least one sees the other. */
-	morsel_mem_barrier(h->mem);
+	if (COH_KEEP(JOIN_BARRIER))
+		morsel_mem_barrier(h->mem);
 	r = find_id(h, id, s);
 	if (r < 0) {
 		/* Held nothing and was never alive: straight back, unless somebody suspected it meanwhile. */

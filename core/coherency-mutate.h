@@ -49,6 +49,7 @@
 	X(DEAD_CHECK, "clean: only a host that is suspected or fenced")                         \
 	X(FENCED_CHECK, "recover: only after the external fence")                               \
 	X(FENCED_INCARNATION, "fence: of the incarnation that was meant")                       \
+	X(JOIN_BARRIER, "join: barrier between the own id and the others'")                     \
 	X(SCRUB, "slot: every word scrubbed before reuse")                                      \
 	X(SCRUB_GRACE, "slot: grace period before the scrub")                                   \
 	X(REUSE_GRACE, "slot: grace period before the reuse")                                   \

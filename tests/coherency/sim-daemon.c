@@ -301,9 +301,20 @@ static void go_away(struct sim_agent *a, struct host *h, unsigned host)
 		sim_give_way(a);
 }
 
+/* No two hosts that call themselves the same are let in. */
+static void check_twins(struct host *h, uint64_t id)
+{
+	for (unsigned s = 0; s < COH_HOSTS; s++)
+		if (s != h->coh.slot && world.entries[s].id[0] == id &&
+		    coh_host_word_state(world.entries[s].state) == COH_HOST_ALIVE)
+			sim_fail("slots %u and %u are both alive as host %llu", s, h->coh.slot,
+				 (unsigned long long)id);
+}
+
 static bool join(struct sim_agent *a, struct host *h, unsigned host)
 {
-	uint64_t id[2] = { host + 1, 0x6d6f7273656cull };
+	/* Now and then by a neighbour's name: a copied disk, a machine that was set up twice. */
+	uint64_t id[2] = { (sim_choose(8) ? host : host ^ 1) + 1, 0x6d6f7273656cull };
 
 	h->coh = (struct coh_host){ .mem = &a->mem,
 				    .pool = &world.pool,
@@ -311,9 +322,12 @@ static bool join(struct sim_agent *a, struct host *h, unsigned host)
 				    .pages = h->pages,
 				    .pages_n = SIM_CLIENTS,
 				    .doorbell = h->coh.doorbell };
-	for (unsigned tries = 0; tries < 50; tries++)
-		if (coh_join(&h->coh, id) == 0)
+	for (unsigned tries = 0; tries < 50; tries++) {
+		if (coh_join(&h->coh, id) == 0) {
+			check_twins(h, id[0]);
 			return true;
+		}
+	}
 	return false;
 }
 
