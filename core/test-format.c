@@ -12,7 +12,7 @@
 
 /*
  * The pool format on a small sparse mapping that ends at an inaccessible page: whatever the bytes say, what
- * reads past the end dies. `bytes [STEP]` tries every single-byte change (of every STEPth byte).
+ * reads past the end dies. `bytes [STEP]` changes every (STEPth) byte once, `bytes all` to each other value.
  */
 
 #define SIZE (16 * COH_EXTENT_SIZE)
@@ -548,33 +548,47 @@ static void test_power_cuts(void)
 	munmap(cache.media, CACHED + FORMAT_PAGE);
 }
 
-/* Every single byte of the metadata, changed: nothing is touched outside, and signed parts are noticed. */
-static void test_bytes(uint64_t step)
+/* Places whose bytes the check does not look at: mailboxes, and the allocator's. */
+static bool opaque(uint64_t i)
+{
+	return (i >= layout.mail_offset && i < layout.lines_offset) ||
+	       (i >= layout.lower_offset && i < layout.coherent_offset + layout.coherent_size);
+}
+
+/*
+ * Every single byte of the metadata, changed to ALL other values or to one: nothing is touched outside, and signed
+ * parts are noticed.
+ */
+static void test_bytes(uint64_t step, bool all)
 {
 	uint64_t end = (uint64_t)layout.first_data * COH_EXTENT_SIZE, tried = 0, unnoticed = 0;
 	uint64_t head = layout.coherent_offset + layout.coherent_size;
 	uint64_t tables_end = layout.extents_offset + 2ull * layout.extent_pages * FORMAT_PAGE;
 
 	for (uint64_t i = 0; i < end; i += step) {
-		struct format_report r;
-		uint8_t old = base[i];
+		unsigned first, last;
 
 		/* Between the parts lies nothing. */
 		if (i >= head && i < layout.names_offset)
 			i = layout.names_offset;
 		if (i >= tables_end && i < layout.super_offset[2])
 			i = layout.super_offset[2];
-		old = base[i];
-		base[i] ^= (uint8_t)(1 + i % 255);
-		tried++;
-		if (check(&r) < 0 || findings(&r) == 0) {
-			/* One copy of three, or of two, is not enough to lose a pool. */
-			CHECK(check(&r) == 0);
-			unnoticed++;
-			/* Only the coherent range is unsigned: it changes with every hold. */
-			CHECK(i >= layout.coherent_offset && i < head);
+		first = all && !opaque(i) ? 1 : (unsigned)(1 + i % 255);
+		last = all && !opaque(i) ? 255 : first;
+		for (unsigned change = first; change <= last; change++) {
+			struct format_report r;
+
+			base[i] ^= (uint8_t)change;
+			tried++;
+			if (check(&r) < 0 || findings(&r) == 0) {
+				/* One copy of three, or of two, is not enough to lose a pool. */
+				CHECK(check(&r) == 0);
+				unnoticed++;
+				/* Only the coherent range is unsigned: it changes with every hold. */
+				CHECK(i >= layout.coherent_offset && i < head);
+			}
+			base[i] ^= (uint8_t)change;
 		}
-		base[i] = old;
 	}
 	printf("%llu single-byte changes, %llu of them legal states of the coherent range\n",
 	       (unsigned long long)tried, (unsigned long long)unnoticed);
@@ -585,7 +599,9 @@ int main(int argc, char **argv)
 {
 	setup();
 	if (argc > 1 && strcmp(argv[1], "bytes") == 0) {
-		test_bytes(argc > 2 ? strtoull(argv[2], NULL, 10) : 1);
+		bool all = argc > 2 && strcmp(argv[2], "all") == 0;
+
+		test_bytes(argc > 2 && !all ? strtoull(argv[2], NULL, 10) : 1, all);
 	} else if (argc > 1 && strcmp(argv[1], "cuts") == 0) {
 		test_power_cuts();
 	} else {
