@@ -14,6 +14,8 @@
  * it, and GNU's 9.7 takes the byte 0xa0 for white space as well. --words says which; by default this
  * machine's wc is asked.
  */
+#define _GNU_SOURCE 1 /* pipe2() */
+
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -6,6 +6,7 @@ Usage: test-cli.py MORSELD MORSELCTL FIXTURES [--update | TEST...]
 
 --update writes what the tables of the fixtures look like to expected/: look at the difference.
 """
+import glob
 import json
 import os
 import pty
@@ -537,11 +538,30 @@ class ManPages(unittest.TestCase):
         for field in fields:
             self.assertIn(f"{field};", page)
 
+    def test_morseld(self):
+        """Every option is in the page, and nothing else."""
+        documented = set(re.findall(r"(?<![A-Za-z])Fl -([a-z][a-z-]*)", self.read("morseld.8")))
+        text = harness.run([MORSELD, "--help"]).out
+        self.assertEqual(documented, set(re.findall(r"--([a-z][a-z-]*)", text)))
+
+    def test_morseld_conf(self):
+        """The page has the sections and keys of the example, which the parser's own test reads; and no others."""
+        page = self.read("morseld.conf.5")
+        with open(os.path.join(SOURCE, "packaging", "morseld.conf")) as f:
+            example = f.read()
+        sections = re.findall(r"(?m)^#?\[(\w+)(?: \S+)?\]$", example)
+        self.assertEqual(set(re.findall(r"(?m)^\.Ss \[(\w+)", page)), set(sections))
+        keys = {key.split(".")[0] for key in re.findall(r"(?m)^#([A-Z]\w+(?:\.\d+)?)=", example)}
+        # "Device" has no line of its own there.
+        self.assertEqual(set(re.findall(r"(?m)^\.It Cm ([A-Z]\w+)", page)), keys | {"Device"})
+
     def test_formatting(self):
         if not shutil.which("groff"):
             self.skipTest("groff is not installed")
-        for name in ("morselctl.1", "libmorsel.3"):
-            r = harness.run(["groff", "-mandoc", "-Tutf8", "-ww", "-z", os.path.join(SOURCE, "docs", name)])
+        pages = glob.glob(os.path.join(SOURCE, "docs", "*.[1-8]"))
+        self.assertGreaterEqual(len(pages), 4)
+        for page in pages:
+            r = harness.run(["groff", "-mandoc", "-Tutf8", "-ww", "-z", page])
             self.assertEqual((r.status, r.err), (0, ""))
 
 
