@@ -169,13 +169,13 @@ static inline int64_t tree_find(const struct llfree *a, uint64_t tree, unsigned 
 }
 
 /* The worst kind of the trees of a run; the first one's word. */
-static inline enum llfree_kind run_kind(const struct llfree *a, struct llfree_request request,
-					uint32_t slot, uint64_t tree, uint64_t trees)
+static inline enum llfree_kind run_kind(const struct llfree *a, unsigned class, uint32_t slot,
+					uint64_t tree, uint64_t trees)
 {
 	enum llfree_kind worst = LLFREE_KIND_PARTLY;
 
 	for (uint64_t i = 0; i < trees; i++) {
-		enum llfree_kind kind = llfree_tree_kind(a, request.class, slot,
+		enum llfree_kind kind = llfree_tree_kind(a, class, slot,
 							 plat_load_relaxed(&a->trees[tree + i]),
 							 llfree_tree_free(a, tree + i));
 
@@ -189,11 +189,11 @@ static inline enum llfree_kind run_kind(const struct llfree *a, struct llfree_re
  * The passes are as those of small_search(). Each run that is whole when it is looked at is seen by
  * the first of them; that anything was seen and not taken is reason enough for the last.
  */
-static int64_t huge_search(struct llfree *a, struct llfree_request request, uint64_t from,
-			   bool only_zeroed, unsigned *ret_lane, bool *ret_held)
+static int64_t huge_search(const struct llfree *a, unsigned order, unsigned class, uint32_t slot,
+			   uint64_t from, bool zeroed, bool only_zeroed, unsigned *ret_lane,
+			   bool *ret_held)
 {
-	uint32_t slot = llfree_slot_index(a, request);
-	unsigned order = request.order, present = 0, seen = 0;
+	unsigned present = 0, seen = 0;
 	uint64_t step = order <= LLFREE_TREE_ORDER ? 1 : (uint64_t)1 << (order - LLFREE_TREE_ORDER);
 	uint64_t runs = a->ntrees / step, children = (uint64_t)1 << (order - LLFREE_HUGE_ORDER);
 	bool window = true, cut = false;
@@ -216,7 +216,7 @@ static int64_t huge_search(struct llfree *a, struct llfree_request request, uint
 				run = 0;
 
 			uint64_t tree = run * step;
-			int64_t child = tree_find(a, tree, order, request.flags & LLFREE_ZEROED);
+			int64_t child = tree_find(a, tree, order, zeroed);
 
 			if (child < 0 ||
 			    ((uint64_t)child + children) * LLFREE_CHILD_FRAMES > a->frames)
@@ -224,7 +224,7 @@ static int64_t huge_search(struct llfree *a, struct llfree_request request, uint
 			if (llfree_break(BREAK_HUGE_WINDOW) && ++seen > 8)
 				return -1;
 
-			enum llfree_kind kind = run_kind(a, request, slot, tree, step);
+			enum llfree_kind kind = run_kind(a, class, slot, tree, step);
 
 			present |= 1u << kind;
 			/*
@@ -254,7 +254,7 @@ static int64_t huge_search(struct llfree *a, struct llfree_request request, uint
 			for (uint64_t t = 0; t < step; t++)
 				if (kind == LLFREE_KIND_TAKEN || kind == LLFREE_KIND_DEMOTED ||
 				    (plat_load_relaxed(&a->trees[tree + t]) & LLFREE_TREE_FRESH))
-					llfree_tree_reclass(a, tree + t, request.class);
+					llfree_tree_reclass(a, tree + t, class);
 			return child;
 		}
 		if (cut && pass == LLFREE_KIND_TAKEN) {
@@ -273,8 +273,8 @@ static int64_t huge_search(struct llfree *a, struct llfree_request request, uint
  * Order 9 from a tree of the right class that no other slot has reserved: one atomic write. False:
  * there is none, or another thread was at it.
  */
-plat_inline bool huge_hit(const struct llfree *a, struct llfree_request request, uint64_t tree,
-			  uint64_t *ret_frame)
+plat_inline bool huge_hit(const struct llfree *a, unsigned class, const struct llfree_slot *slot,
+			  uint64_t tree, uint64_t *ret_frame)
 {
 	/*
 	 * The hint is from shared memory: not believed. The last tree may be short, and is left to
@@ -288,8 +288,8 @@ plat_inline bool huge_hit(const struct llfree *a, struct llfree_request request,
 	unsigned slot1 = llfree_tree_slot1(word), shift;
 
 	if (plat_unlikely((word & LLFREE_TREE_FRESH) ||
-			  a->verdict[request.class][llfree_tree_class(word)] < 0 ||
-			  (slot1 && slot1 != llfree_slot_index(a, request) + 1)))
+			  a->verdict[class][llfree_tree_class(word)] < 0 ||
+			  (slot1 && slot1 != llfree_slot_index(a, slot) + 1)))
 		return false;
 	/* Zeroed ones are left to those that want them, as long as the tree has others. */
 	dirty = llfree_word_whole(old) & ~(old << 4);
@@ -338,10 +338,11 @@ int llfree_put_huge(struct llfree *a, uint64_t frame, struct llfree_slot *slot, 
 	return 0;
 }
 
-int llfree_huge_get(struct llfree *a, struct llfree_request request, uint64_t *ret_frame)
+int llfree_huge_get(struct llfree *a, unsigned order, unsigned class, struct llfree_slot *s,
+		    uint32_t flags, uint64_t *ret_frame)
 {
-	uint32_t slot = llfree_slot_index(a, request);
-	uint64_t *hint = &a->slots[slot].huge;
+	uint32_t slot = llfree_slot_index(a, s);
+	uint64_t *hint = &s->huge;
 	/* Relaxed: a hint. */
 	uint64_t tree = plat_load_relaxed(hint);
 	unsigned lane = 0;
@@ -349,21 +350,22 @@ int llfree_huge_get(struct llfree *a, struct llfree_request request, uint64_t *r
 	bool held = false;
 
 	/* More often than not the next tree will do. */
-	if (request.order == LLFREE_HUGE_ORDER && !request.flags && tree + 1 < a->ntrees &&
+	if (order == LLFREE_HUGE_ORDER && !flags && tree + 1 < a->ntrees &&
 	    !llfree_break(BREAK_HUGE_WINDOW)) {
 		if ((plat_load_relaxed(&a->trees[tree + 1]) & LLFREE_TREE_FRESH) &&
 		    llfree_tree_free(a, tree + 1) == LLFREE_TREE_FRAMES)
-			llfree_tree_reclass(a, tree + 1, request.class);
-		if (huge_hit(a, request, tree + 1, ret_frame)) {
+			llfree_tree_reclass(a, tree + 1, class);
+		if (huge_hit(a, class, s, tree + 1, ret_frame)) {
 			plat_store_relaxed(hint, tree + 1);
 			return 0;
 		}
 	}
 	do {
-		if (plat_unlikely(request.flags & LLFREE_ZEROED))
-			child = huge_search(a, request, tree, true, &lane, &held);
+		if (plat_unlikely(flags & LLFREE_ZEROED))
+			child = huge_search(a, order, class, slot, tree, true, true, &lane, &held);
 		if (child < 0)
-			child = huge_search(a, request, tree, false, &lane, &held);
+			child = huge_search(a, order, class, slot, tree, flags & LLFREE_ZEROED,
+					    false, &lane, &held);
 		if (plat_likely(child >= 0)) {
 			if ((uint64_t)child / LLFREE_TREE_CHILDREN != tree)
 				plat_store_relaxed(hint, (uint64_t)child / LLFREE_TREE_CHILDREN);
@@ -371,15 +373,13 @@ int llfree_huge_get(struct llfree *a, struct llfree_request request, uint64_t *r
 			return (lane & LLFREE_LANE_ZEROED) != 0;
 		}
 		/* A frame in a slot's hand is all that may keep a child from being whole. */
-	} while (llfree_flush_admitted(a, request.class, held));
+	} while (llfree_flush_admitted(a, class, held));
 	return LLFREE_ENOMEM;
 }
 
-int llfree_get_huge(struct llfree *a, struct llfree_request request, uint64_t *ret_frame)
+int llfree_get_huge(struct llfree *a, unsigned class, struct llfree_slot *slot, uint64_t *ret_frame)
 {
-	if (plat_likely(!(request.flags & LLFREE_ZEROED)) &&
-	    plat_likely(huge_hit(a, request, plat_load_relaxed(&llfree_slot_of(a, request)->huge),
-				 ret_frame)))
+	if (plat_likely(huge_hit(a, class, slot, plat_load_relaxed(&slot->huge), ret_frame)))
 		return 0;
-	return llfree_huge_get(a, request, ret_frame);
+	return llfree_huge_get(a, LLFREE_HUGE_ORDER, class, slot, 0, ret_frame);
 }

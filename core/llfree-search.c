@@ -95,10 +95,9 @@ enum llfree_kind llfree_tree_reserve(const struct llfree *a, unsigned want, uint
 }
 
 /* A frame was found in @tree; from now on the slot looks there first. */
-static void small_found(struct llfree *a, struct llfree_request request, uint64_t word,
+static void small_found(const struct llfree *a, unsigned class, uint32_t slot, uint64_t word,
 			enum llfree_kind kind, uint64_t tree, uint64_t frame)
 {
-	uint32_t slot = llfree_slot_index(a, request);
 	struct llfree_slot *s = &a->slots[slot];
 
 	if (kind == LLFREE_KIND_RESERVED || kind == LLFREE_KIND_STOLEN)
@@ -108,14 +107,14 @@ static void small_found(struct llfree *a, struct llfree_request request, uint64_
 		plat_store_relaxed(&s->small, frame / 64);
 		if (kind == LLFREE_KIND_TAKEN || kind == LLFREE_KIND_DEMOTED ||
 		    (word & LLFREE_TREE_FRESH))
-			llfree_tree_reclass(a, tree, request.class);
+			llfree_tree_reclass(a, tree, class);
 		return;
 	}
 
 	/* Relaxed: a hint, only ever used to look there first. */
 	uint64_t own = llfree_hint_tree(a, plat_load_relaxed(&s->cache));
 
-	if (!llfree_tree_claim(a, tree, word, request.class, slot, kind))
+	if (!llfree_tree_claim(a, tree, word, class, slot, kind))
 		return;
 	plat_store_relaxed(&s->cache, llfree_cache_word(frame >> LLFREE_HALF_ORDER, 0, 0));
 	if (own != tree)
@@ -166,11 +165,10 @@ static void looked_mark(struct looked *l, uint64_t tree)
  * them what the pass wants: the last pass takes all trees that were not looked through by then. So
  * when nothing is found, each tree that is not held was looked at in the call, once by and large.
  */
-static int64_t small_search(struct llfree *a, struct llfree_request request, uint64_t from,
-			    unsigned *ret_lane, bool *ret_held)
+static int64_t small_search(const struct llfree *a, unsigned order, unsigned class, uint32_t slot,
+			    uint64_t from, unsigned *ret_lane, bool *ret_held)
 {
-	uint32_t slot = llfree_slot_index(a, request);
-	unsigned n = 1u << request.order, present = 0, size = llfree_window(request.order);
+	unsigned n = 1u << order, present = 0, size = llfree_window(order);
 	bool window = true, cut = false, whole_group = true;
 	struct looked looked;
 
@@ -198,17 +196,16 @@ static int64_t small_search(struct llfree *a, struct llfree_request request, uin
 			if (free >= n) {
 				uint64_t word = plat_load_relaxed(&a->trees[tree]);
 				enum llfree_kind kind =
-					llfree_tree_kind(a, request.class, slot, word, free);
+					llfree_tree_kind(a, class, slot, word, free);
 
 				if (!pass)
 					present |= 1u << kind;
 				if (kind == pass ||
 				    (pass == LLFREE_PASS_REST && kind < LLFREE_KIND_HELD)) {
-					int64_t frame =
-						llfree_tree_get(a, tree, request.order, ret_lane);
+					int64_t frame = llfree_tree_get(a, tree, order, ret_lane);
 
 					if (frame >= 0) {
-						small_found(a, request, word, kind, tree,
+						small_found(a, class, slot, word, kind, tree,
 							    (uint64_t)frame);
 						return frame;
 					}
@@ -238,14 +235,13 @@ static int64_t small_search(struct llfree *a, struct llfree_request request, uin
 	return -1;
 }
 
-static int64_t uncached_search(struct llfree *a, struct llfree_request request, uint64_t from,
+static int64_t uncached_search(const struct llfree *a, unsigned class, uint32_t slot, uint64_t from,
 			       unsigned *ret_lane, bool *ret_held)
 {
-	uint32_t slot = llfree_slot_index(a, request);
 	uint64_t *hint = &a->slots[slot].cache, tree;
 
 	for (unsigned tries = 0; tries < 1024; tries++) {
-		enum llfree_kind kind = llfree_tree_reserve(a, request.class, slot, from, &tree);
+		enum llfree_kind kind = llfree_tree_reserve(a, class, slot, from, &tree);
 
 		*ret_held = kind == LLFREE_KIND_HELD;
 		if (kind >= LLFREE_KIND_HELD)
@@ -315,16 +311,15 @@ plat_inline int64_t row_hit(const struct llfree *a, uint64_t row, unsigned order
  * May a request be served from where the last one came without a search: from a tree that suits and
  * that no other slot has reserved? In pools with caches the tree is not reserved for that.
  */
-plat_inline bool hint_suits(const struct llfree *a, struct llfree_request request, uint64_t row,
-			    bool cached)
+plat_inline bool hint_suits(const struct llfree *a, unsigned class, const struct llfree_slot *s,
+			    uint64_t row, bool cached)
 {
 	uint64_t word = plat_load_relaxed(&a->trees[row / (LLFREE_TREE_FRAMES / 64)]);
 	unsigned slot1 = llfree_tree_slot1(word);
 
 	if (plat_unlikely(slot1 || !cached))
-		return slot1 == llfree_slot_index(a, request) + 1;
-	return !(word & LLFREE_TREE_FRESH) &&
-	       a->verdict[request.class][llfree_tree_class(word)] >= 0;
+		return slot1 == llfree_slot_index(a, s) + 1;
+	return !(word & LLFREE_TREE_FRESH) && a->verdict[class][llfree_tree_class(word)] >= 0;
 }
 
 /* Relaxed: hints. */
@@ -343,10 +338,10 @@ plat_inline void hint_set(struct llfree_slot *s, bool cached, uint64_t frame)
 }
 
 /* Beyond the row where the last one was and those that follow it. */
-static plat_noinline int small_get(struct llfree *a, struct llfree_request request,
-				   uint64_t *ret_frame)
+static plat_noinline int small_get(struct llfree *a, unsigned order, unsigned class,
+				   struct llfree_slot *s, uint64_t *ret_frame)
 {
-	struct llfree_slot *s = llfree_slot_of(a, request);
+	uint32_t slot = llfree_slot_index(a, s);
 	bool cached = llfree_cached(a), held = false;
 	uint64_t row = hint_row(s, cached), tree = row / (LLFREE_TREE_FRAMES / 64);
 	unsigned lane = 0;
@@ -355,42 +350,42 @@ static plat_noinline int small_get(struct llfree *a, struct llfree_request reque
 	/* From shared memory: not believed. */
 	if (plat_unlikely(tree >= a->ntrees))
 		tree = row = 0;
-	if (hint_suits(a, request, row, cached)) {
-		frame = llfree_child_get(a, row / LLFREE_CHILD_ROWS, request.order,
-					 row % LLFREE_CHILD_ROWS, &lane);
+	if (hint_suits(a, class, s, row, cached)) {
+		frame = llfree_child_get(a, row / LLFREE_CHILD_ROWS, order, row % LLFREE_CHILD_ROWS,
+					 &lane);
 		if (frame < 0)
-			frame = llfree_tree_get(a, tree, request.order, &lane);
+			frame = llfree_tree_get(a, tree, order, &lane);
 		if (frame >= 0)
 			hint_set(s, cached, (uint64_t)frame);
 	}
 	while (frame < 0) {
-		frame = request.order ? small_search(a, request, tree, &lane, &held)
-				      : uncached_search(a, request, tree, &lane, &held);
+		frame = order ? small_search(a, order, class, slot, tree, &lane, &held)
+			      : uncached_search(a, class, slot, tree, &lane, &held);
 		/*
 		 * Only what slots had in hand can still make a run; once each time there was some.
 		 */
-		if (frame < 0 && !llfree_flush_admitted(a, request.class, held))
+		if (frame < 0 && !llfree_flush_admitted(a, class, held))
 			return LLFREE_ENOMEM;
 	}
 	*ret_frame = (uint64_t)frame;
 	return (lane & LLFREE_LANE_ZEROED) != 0;
 }
 
-int llfree_small_get(struct llfree *a, struct llfree_request request, uint64_t *ret_frame)
+int llfree_small_get(struct llfree *a, unsigned order, unsigned class, struct llfree_slot *s,
+		     uint64_t *ret_frame)
 {
-	struct llfree_slot *s = llfree_slot_of(a, request);
 	bool cached = llfree_cached(a);
 	uint64_t row = hint_row(s, cached);
 	unsigned lane;
 	int64_t frame;
 
 	/* The last child may be short; and the hint is from shared memory: not believed. */
-	if (plat_unlikely(request.order - 1u >= 6 || row / LLFREE_CHILD_ROWS + 1 >= a->children) ||
-	    plat_unlikely(!hint_suits(a, request, row, cached)))
-		return small_get(a, request, ret_frame);
-	frame = row_hit(a, row, request.order, &lane);
+	if (plat_unlikely(order - 1u >= 6 || row / LLFREE_CHILD_ROWS + 1 >= a->children) ||
+	    plat_unlikely(!hint_suits(a, class, s, row, cached)))
+		return small_get(a, order, class, s, ret_frame);
+	frame = row_hit(a, row, order, &lane);
 	if (plat_unlikely(frame < 0))
-		return small_get(a, request, ret_frame);
+		return small_get(a, order, class, s, ret_frame);
 	if ((uint64_t)frame / 64 != row)
 		hint_set(s, cached, (uint64_t)frame);
 	*ret_frame = (uint64_t)frame;

@@ -37,10 +37,9 @@ plat_inline unsigned llfree_window(unsigned order)
 /* A tree with less than this free is not worth a reservation while others are (1.6 %). */
 #define LLFREE_FEW_FREE 64u
 
-/* Index of a request's slot. */
-plat_inline uint32_t llfree_slot_index(const struct llfree *a, struct llfree_request request)
+plat_inline uint32_t llfree_slot_index(const struct llfree *a, const struct llfree_slot *slot)
 {
-	return a->slot_base + request.class * a->nslots + request.slot;
+	return (uint32_t)(slot - a->slots);
 }
 
 /* Does @slot1, from a tree word, name a slot? Words in shared memory are not believed. */
@@ -130,7 +129,8 @@ bool llfree_flush_admitted(const struct llfree *a, unsigned want, bool held);
 /* One frame from any slot's hand. */
 bool llfree_steal(const struct llfree *a, unsigned want, uint64_t *ret_frame, bool *ret_zeroed);
 
-/* Orders 9 and up. The request was checked. */
-int llfree_huge_get(struct llfree *a, struct llfree_request request, uint64_t *ret_frame);
+/* Orders 9 and up; all was checked. */
+int llfree_huge_get(struct llfree *a, unsigned order, unsigned class, struct llfree_slot *slot,
+		    uint32_t flags, uint64_t *ret_frame);
 
 #endif

@@ -5,10 +5,16 @@
  */
 #include "llfree-upper.h"
 
-static bool request_ok(const struct llfree *a, struct llfree_request r)
+static bool request_ok(const struct llfree *a, unsigned order, unsigned class, unsigned slot,
+		       uint32_t flags)
 {
-	return r.order <= LLFREE_MAX_ORDER && r.class < a->classes && r.slot < a->nslots &&
-	       !(r.flags & ~LLFREE_ZEROED);
+	return order <= LLFREE_MAX_ORDER && class < a->classes && slot < a->nslots &&
+	       !(flags & ~LLFREE_ZEROED);
+}
+
+static struct llfree_slot *slot_at(const struct llfree *a, unsigned class, unsigned slot)
+{
+	return &a->slots[a->slot_base + class * a->nslots + slot];
 }
 
 /*
@@ -207,11 +213,11 @@ static bool cache_fill(const struct llfree *a, uint32_t slot, uint64_t tree, uin
 	return true;
 }
 
-static plat_noinline int cached_get(struct llfree *a, struct llfree_request request,
+static plat_noinline int cached_get(struct llfree *a, unsigned class, struct llfree_slot *s,
 				    uint64_t *ret_frame)
 {
-	uint32_t slot = llfree_slot_index(a, request);
-	uint64_t *cache = &a->slots[slot].cache, tree, next;
+	uint32_t slot = llfree_slot_index(a, s);
+	uint64_t *cache = &s->cache, tree, next;
 	bool zeroed = false;
 
 	/* Each round that ends without a frame means that other threads took what was there. */
@@ -233,14 +239,14 @@ static plat_noinline int cached_get(struct llfree *a, struct llfree_request requ
 		    cache_fill(a, slot, tree, old, ret_frame, &zeroed))
 			return zeroed;
 
-		enum llfree_kind kind = llfree_tree_reserve(a, request.class, slot, tree, &next);
+		enum llfree_kind kind = llfree_tree_reserve(a, class, slot, tree, &next);
 		unsigned lane;
 		int64_t frame;
 
 		if (kind >= LLFREE_KIND_HELD) {
-			if (llfree_steal(a, request.class, ret_frame, &zeroed))
+			if (llfree_steal(a, class, ret_frame, &zeroed))
 				return zeroed;
-			if (!llfree_flush_admitted(a, request.class, kind == LLFREE_KIND_HELD))
+			if (!llfree_flush_admitted(a, class, kind == LLFREE_KIND_HELD))
 				break;
 			continue;
 		}
@@ -304,32 +310,33 @@ plat_inline int64_t uncached_hit(const struct llfree *a, uint64_t cache, uint32_
 	return (int64_t)(row * 64 + plat_ctz(free));
 }
 
-static plat_noinline int uncached_get(struct llfree *a, struct llfree_request request,
-				      struct llfree_slot *slot, uint64_t *ret_frame)
+static plat_noinline int uncached_get(struct llfree *a, unsigned class, struct llfree_slot *slot,
+				      uint64_t *ret_frame)
 {
 	unsigned lane;
-	int64_t frame = uncached_hit(a, plat_load_relaxed(&slot->cache),
-				     (uint32_t)(slot - a->slots), &lane);
+	int64_t frame =
+		uncached_hit(a, plat_load_relaxed(&slot->cache), llfree_slot_index(a, slot), &lane);
 
 	if (plat_unlikely(frame < 0))
-		return llfree_small_get(a, request, ret_frame);
+		return llfree_small_get(a, 0, class, slot, ret_frame);
 	*ret_frame = (uint64_t)frame;
 	return (lane & LLFREE_LANE_ZEROED) != 0;
 }
 
-int llfree_get_frame(struct llfree *a, struct llfree_request request, struct llfree_slot *slot,
+int llfree_get_frame(struct llfree *a, unsigned class, struct llfree_slot *slot,
 		     uint64_t *ret_frame)
 {
-	return plat_likely(llfree_cached(a)) ? cached_get(a, request, ret_frame)
-					     : uncached_get(a, request, slot, ret_frame);
+	return plat_likely(llfree_cached(a)) ? cached_get(a, class, slot, ret_frame)
+					     : uncached_get(a, class, slot, ret_frame);
 }
 
-int llfree_get_slow(struct llfree *a, struct llfree_request request, uint64_t *ret_frame)
+int llfree_get_slow(struct llfree *a, unsigned order, unsigned class, unsigned slot, uint32_t flags,
+		    uint64_t *ret_frame)
 {
-	if (plat_unlikely(!request_ok(a, request)))
+	if (plat_unlikely(!request_ok(a, order, class, slot, flags)))
 		return a->flags & LLFREE_READONLY ? LLFREE_EROFS : LLFREE_EINVAL;
-	/* Orders up to 9 have parts of their own. */
-	return llfree_huge_get(a, request, ret_frame);
+	/* Lower orders have parts of their own. */
+	return llfree_huge_get(a, order, class, slot_at(a, class, slot), flags, ret_frame);
 }
 
 /* Does a slot hold any of the frames in hand? Their bits say allocated, but they are free. */
@@ -559,13 +566,14 @@ static plat_noinline int put_direct(struct llfree *a, uint64_t frame, struct llf
 
 int llfree_put_frame(struct llfree *a, uint64_t frame, struct llfree_slot *s, uint32_t flags)
 {
-	uint64_t cache = plat_load(&s->cache), freed = plat_load(&s->freed),
-		 half = frame / LLFREE_HALF_FRAMES;
+	uint64_t freed = plat_load(&s->freed), cache, half = frame / LLFREE_HALF_FRAMES;
 
+	/* In a pool without caches only damage says that a slot holds it. */
+	if (plat_likely(llfree_cache_holds(freed, frame)) && plat_likely(llfree_cached(a)))
+		return put_word(a, frame, s, flags, &s->freed, freed);
 	if (plat_unlikely(!llfree_cached(a)))
 		return put_uncached(a, frame, s, flags);
-	if (llfree_cache_holds(freed, frame))
-		return put_word(a, frame, s, flags, &s->freed, freed);
+	cache = plat_load(&s->cache);
 	if (llfree_cache_holds(cache, frame))
 		return put_cache(a, frame, s, flags, cache);
 	/* Relaxed: a hint. Two puts in a row to one half row: gather more of them. */
@@ -581,19 +589,20 @@ static plat_noinline int put_again(struct llfree *a, uint64_t frame, struct llfr
 	return llfree_put_frame(a, frame, s, flags);
 }
 
-int llfree_put_slow(struct llfree *a, uint64_t frame, struct llfree_request request)
+int llfree_put_slow(struct llfree *a, uint64_t frame, unsigned order, unsigned class, unsigned slot,
+		    uint32_t flags)
 {
-	unsigned order = request.order, n = 1u << (order & 31);
+	unsigned n = 1u << (order & 31);
 
-	if (plat_unlikely(!request_ok(a, request)))
+	if (plat_unlikely(!request_ok(a, order, class, slot, flags)))
 		return a->flags & LLFREE_READONLY ? LLFREE_EROFS : LLFREE_EINVAL;
 	if (plat_unlikely(frame >= a->frames || a->frames - frame < n))
 		return LLFREE_ERANGE;
 	if (plat_unlikely(frame & (n - 1)))
 		return LLFREE_EINVAL;
 
-	struct llfree_slot *s = llfree_slot_of(a, request);
-	bool dirty = !(request.flags & LLFREE_ZEROED);
+	struct llfree_slot *s = slot_at(a, class, slot);
+	bool dirty = !(flags & LLFREE_ZEROED);
 	uint64_t child = frame / LLFREE_CHILD_FRAMES;
 
 	if (order >= LLFREE_HUGE_ORDER) {
@@ -633,7 +642,7 @@ int llfree_get_at(struct llfree *a, uint64_t frame, struct llfree_request reques
 		 lane;
 	uint64_t child = frame >> LLFREE_HUGE_ORDER, count = n / LLFREE_CHILD_FRAMES;
 
-	if (!request_ok(a, request))
+	if (!request_ok(a, order, request.class, request.slot, request.flags))
 		return a->flags & LLFREE_READONLY ? LLFREE_EROFS : LLFREE_EINVAL;
 	if (frame >= a->frames || a->frames - frame < n)
 		return LLFREE_ERANGE;

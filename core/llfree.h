@@ -167,15 +167,19 @@ int llfree_close(struct llfree *a);
  * The parts that are not inlined. Called through llfree_get() and llfree_put() only: what their checks
  * refuse and orders 10 and up (_slow, put: 1 and up); order 0, with a slot that was checked.
  */
-int llfree_get_frame(struct llfree *a, struct llfree_request request, struct llfree_slot *slot,
+int llfree_get_frame(struct llfree *a, unsigned class, struct llfree_slot *slot,
 		     uint64_t *ret_frame);
 int llfree_put_frame(struct llfree *a, uint64_t frame, struct llfree_slot *slot, uint32_t flags);
-/* Orders 1 to 8 (0 too, in pools without caches), and order 9; with a slot that was checked. */
-int llfree_small_get(struct llfree *a, struct llfree_request request, uint64_t *ret_frame);
-int llfree_get_huge(struct llfree *a, struct llfree_request request, uint64_t *ret_frame);
+/* Orders 1 to 8 (0 too, in pools without caches), and order 9 without flags; with such a slot. */
+int llfree_small_get(struct llfree *a, unsigned order, unsigned class, struct llfree_slot *slot,
+		     uint64_t *ret_frame);
+int llfree_get_huge(struct llfree *a, unsigned class, struct llfree_slot *slot,
+		    uint64_t *ret_frame);
 int llfree_put_huge(struct llfree *a, uint64_t frame, struct llfree_slot *slot, uint32_t flags);
-int llfree_get_slow(struct llfree *a, struct llfree_request request, uint64_t *ret_frame);
-int llfree_put_slow(struct llfree *a, uint64_t frame, struct llfree_request request);
+int llfree_get_slow(struct llfree *a, unsigned order, unsigned class, unsigned slot, uint32_t flags,
+		    uint64_t *ret_frame);
+int llfree_put_slow(struct llfree *a, uint64_t frame, unsigned order, unsigned class, unsigned slot,
+		    uint32_t flags);
 
 plat_inline struct llfree_slot *llfree_slot_of(const struct llfree *a,
 					       struct llfree_request request)
@@ -203,7 +207,8 @@ plat_inline int llfree_get(struct llfree *a, struct llfree_request request, uint
 {
 	if (plat_unlikely(request.class >= a->classes || request.slot >= a->nslots ||
 			  request.flags > LLFREE_ZEROED))
-		return llfree_get_slow(a, request, ret_frame);
+		return llfree_get_slow(a, request.order, request.class, request.slot, request.flags,
+				       ret_frame);
 	if (plat_likely(request.order == 0)) {
 		struct llfree_slot *slot = llfree_slot_of(a, request);
 		uint64_t *cache = &slot->cache;
@@ -225,13 +230,15 @@ plat_inline int llfree_get(struct llfree *a, struct llfree_request request, uint
 				return (old & LLFREE_CACHE_ZEROED) != 0;
 			}
 		}
-		return llfree_get_frame(a, request, slot, ret_frame);
+		return llfree_get_frame(a, request.class, slot, ret_frame);
 	}
-	if (plat_likely(request.order == LLFREE_HUGE_ORDER))
-		return llfree_get_huge(a, request, ret_frame);
+	if (plat_likely(request.order == LLFREE_HUGE_ORDER) && plat_likely(!request.flags))
+		return llfree_get_huge(a, request.class, llfree_slot_of(a, request), ret_frame);
 	if (request.order < LLFREE_HUGE_ORDER)
-		return llfree_small_get(a, request, ret_frame);
-	return llfree_get_slow(a, request, ret_frame);
+		return llfree_small_get(a, request.order, request.class, llfree_slot_of(a, request),
+					ret_frame);
+	return llfree_get_slow(a, request.order, request.class, request.slot, request.flags,
+			       ret_frame);
 }
 
 /*
@@ -248,12 +255,13 @@ plat_inline int llfree_put(struct llfree *a, uint64_t frame, struct llfree_reque
 {
 	if (plat_unlikely(request.class >= a->classes || request.slot >= a->nslots ||
 			  request.flags > LLFREE_ZEROED || frame >= a->frames))
-		return llfree_put_slow(a, frame, request);
+		return llfree_put_slow(a, frame, request.order, request.class, request.slot,
+				       request.flags);
 	if (plat_likely(request.order == 0))
 		return llfree_put_frame(a, frame, llfree_slot_of(a, request), request.flags);
 	if (plat_likely(request.order == LLFREE_HUGE_ORDER))
 		return llfree_put_huge(a, frame, llfree_slot_of(a, request), request.flags);
-	return llfree_put_slow(a, frame, request);
+	return llfree_put_slow(a, frame, request.order, request.class, request.slot, request.flags);
 }
 
 /* Allocate just these frames. EBUSY: some are in use, or barred. */
