@@ -28,6 +28,7 @@ struct scenario {
 	void (*thread[MAX_THREADS])(void);
 	void (*verify)(void);
 	unsigned classes; /* 0: one */
+	unsigned owners;  /* 0: one */
 };
 
 static struct pool pool;
@@ -629,6 +630,54 @@ static void overlap_online_verify(void)
 	check(!is_offline(1));
 }
 
+/*
+ * A host has died with frames in hand, and one more that its slot gathered; the others go on in the
+ * same trees while it is recovered: nothing is lost, whoever comes first.
+ */
+static void dead_setup(void)
+{
+	struct llfree_config c = pool.config;
+	struct llfree dead;
+	uint64_t f;
+
+	setup_fill(0, scenario->frames, 6);
+	c.owner = 1;
+	check_eq(llfree_attach(&dead, &c, &pool.meta), 0);
+	check(llfree_get(&dead, req(0, 0, 0), &f) >= 0);
+	owner[f] = 1;
+	for (uint64_t i = 100; i < 103; i++) {
+		owner[i] = 0;
+		check_eq(llfree_put(&dead, i, req(0, 0, 0)), 0);
+	}
+}
+
+static void dead_recover(void)
+{
+	uint64_t trees, frames;
+
+	check_eq(llfree_recover_owner(a, 1, &trees, &frames), 0);
+	check(trees <= 1);
+}
+
+static void dead_use(void)
+{
+	put(101 + 2, 0, 0);
+	get(0, 0, 0);
+	get(1, 0, 0);
+}
+
+static void dead_verify(void)
+{
+	uint64_t f;
+	unsigned n = 0;
+
+	check(result[1][0] >= 0 && result[1][1] >= 0);
+	/* 5 of the 6, 3 that were gathered, and one put; less the two gets */
+	while (llfree_get(a, req(0, 0, 0), &f) >= 0)
+		n++;
+	check_eq(n, 5 + 3 + 1 - 2);
+}
+
 /* Double frees at the same time: one of the two is refused. */
 static void double_put(void)
 {
@@ -972,6 +1021,28 @@ static const struct scenario scenarios[] = {
 	  steal_setup,
 	  { steal_get, steal_get, drain_thread },
 	  drain_verify },
+	{ "dead owner",
+	  2,
+	  0,
+	  2,
+	  512,
+	  1,
+	  dead_setup,
+	  { dead_recover, dead_use },
+	  dead_verify,
+	  1,
+	  2 },
+	{ "dead owner, uncached",
+	  2,
+	  LLFREE_UNCACHED,
+	  3,
+	  512,
+	  1,
+	  dead_setup,
+	  { dead_recover, dead_use },
+	  dead_verify,
+	  1,
+	  2 },
 	{ "double free",
 	  2,
 	  LLFREE_UNCACHED,
@@ -1107,9 +1178,11 @@ static uint64_t explore(const struct scenario *s, unsigned extra)
 {
 	struct llfree_config c =
 		config_of(s->frames, s->classes ? s->classes : 1, s->slots, s->flags);
-	uint64_t runs = 0;
+
+	c.owners = s->owners ? s->owners : 1;
 	unsigned char *lower, *upper, *owners;
 	struct llfree handle;
+	uint64_t runs = 0;
 
 	scenario = s;
 	nthreads = s->threads;

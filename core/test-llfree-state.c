@@ -4,6 +4,9 @@
  */
 #include "test-llfree.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 static uint64_t get(struct pool *p, struct llfree_request r)
 {
 	uint64_t frame = ~0ull;
@@ -756,6 +759,28 @@ void suite_grow(void)
 }
 
 /* The largest pools, in memory that is only touched where it is used. */
+/* The largest pool there can be: 2.3 GB of metadata, so not in every run. */
+static void largest(void)
+{
+	struct llfree_config c = config_of(LLFREE_MAX_FRAMES, 1, 1, 0);
+	uint64_t frame;
+	struct pool p;
+
+	pool_new(&p, &c);
+	for (unsigned order = 0; order <= LLFREE_MAX_ORDER; order++) {
+		uint64_t last = c.frames - (1ull << order);
+
+		check(llfree_get_at(&p.a, last, req(order, 0, 0)) >= 0);
+		check(llfree_get(&p.a, req(order, 0, 0), &frame) >= 0);
+		check_eq(llfree_put(&p.a, last, req(order, 0, 0)), 0);
+		check_eq(llfree_put(&p.a, frame, req(order, 0, 0)), 0);
+	}
+	check_eq(llfree_close(&p.a), 0);
+	check_eq(llfree_open(&p.a, &c, &p.meta, NULL), 0);
+	check_eq(llfree_check(&p.a), 0);
+	pool_done(&p);
+}
+
 /*
  * More trees than the search has bits: groups of two. One run of order 3, in a tree that another
  * slot has reserved, beside one that has frames but no run.
@@ -789,9 +814,64 @@ static void large_groups(void)
 	pool_done(&p);
 }
 
+/* A pool mapped at two addresses, as two processes have it: each has its handle, both are one. */
+void suite_attach(void)
+{
+	struct llfree_config c = config_of(4096 * 3 + 77, 2, 2, 0);
+	uint64_t lower, upper, frame, n = 0;
+	struct llfree_meta meta[2];
+	struct llfree_recovery rec;
+	struct llfree_stats s;
+	struct llfree a[2];
+	int fd = memfd_create("pool", 0);
+
+	check_eq(llfree_sizes(&c, &lower, &upper), 0);
+	lower = (lower + 4095) / 4096 * 4096;
+	upper = (upper + 4095) / 4096 * 4096;
+	check(fd >= 0 && ftruncate(fd, (off_t)(lower + upper)) == 0);
+	for (unsigned i = 0; i < 2; i++) {
+		meta[i].lower = mmap(NULL, lower, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		meta[i].upper =
+			mmap(NULL, upper, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)lower);
+		check(meta[i].lower != MAP_FAILED && meta[i].upper != MAP_FAILED);
+		meta[i].lower_size = lower;
+		meta[i].upper_size = upper;
+	}
+	check(meta[0].lower != meta[1].lower);
+	check_eq(llfree_init(&a[0], &c, &meta[0]), 0);
+	check_eq(llfree_attach(&a[1], &c, &meta[1]), 0);
+	for (unsigned i = 0; i < 500; i++) {
+		unsigned order = i % 10, class = i / 2 % 2;
+
+		/* what one gives out the other takes back, by a slot that both use */
+		if (llfree_get(&a[i % 2], req(order, class, 0), &frame) < 0)
+			continue;
+		check_eq(llfree_get_at(&a[!(i % 2)], frame, req(order, class, 0)), LLFREE_EBUSY);
+		if (i % 3)
+			check_eq(llfree_put(&a[!(i % 2)], frame, req(order, class, 0)), 0);
+		else
+			n += 1u << order;
+	}
+	check(n > 1000);
+	for (unsigned i = 0; i < 2; i++) {
+		check_eq(llfree_check(&a[i]), 0);
+		check_eq(llfree_stats_exact(&a[i], &s), 0);
+		check_eq(s.used, n);
+	}
+	check_eq(llfree_close(&a[1]), 0);
+	check_eq(llfree_open(&a[0], &c, &meta[0], &rec), 0);
+	check(rec.clean);
+	check_eq(rec.free, c.frames - n);
+	for (unsigned i = 0; i < 2; i++)
+		check(munmap(meta[i].lower, lower) == 0 && munmap(meta[i].upper, upper) == 0);
+	close(fd);
+}
+
 void suite_large(void)
 {
 	large_groups();
+	if (test_scale > 1)
+		largest();
 
 	struct llfree_config c = config_of(LLFREE_MAX_FRAMES, 1, 1, 0);
 	uint64_t lower, upper;

@@ -205,6 +205,74 @@ void suite_split_threads(void)
 }
 
 /*
+ * A host dies, which is that its thread stops, between two operations; it is recovered while the
+ * others go on. Nothing is lost but what it had given out, of which it has left a list.
+ */
+struct host {
+	struct llfree a;
+	uint64_t held[256];
+	unsigned n, steps, number;
+};
+
+static void *host_run(void *arg)
+{
+	struct host *h = arg;
+	uint64_t random = test_seed + h->number * 2, frame;
+
+	for (unsigned i = 0; i < h->steps; i++) {
+		if (h->n < 256 && test_random(&random) % 2) {
+			if (llfree_get(&h->a, req(0, 0, 0), &frame) >= 0)
+				h->held[h->n++] = frame;
+		} else if (h->n) {
+			unsigned k = test_random(&random) % h->n;
+
+			frame = h->held[k];
+			h->held[k] = h->held[--h->n];
+			check_eq(llfree_put(&h->a, frame, req(0, 0, 0)), 0);
+		}
+	}
+	return NULL;
+}
+
+void suite_owner_threads(void)
+{
+	for (unsigned m = 0; m < 2; m++) {
+		struct llfree_config c = config_of(4096 * 3, 1, 1, m ? LLFREE_UNCACHED : 0);
+		struct host hosts[3] = { 0 };
+		struct pool p;
+
+		c.owners = 3;
+		pool_new(&p, &c);
+		for (unsigned round = 0; round < 200 * test_scale; round++) {
+			uint64_t trees, frames, used = 0;
+			struct llfree_stats s;
+			pthread_t ids[3];
+
+			for (unsigned i = 0; i < 3; i++) {
+				c.owner = i;
+				check_eq(llfree_attach(&hosts[i].a, &c, &p.meta), 0);
+				hosts[i].number = round * 3 + i;
+				hosts[i].steps = i == 2 ? 300 : 1000;
+				check_eq(pthread_create(&ids[i], NULL, host_run, &hosts[i]), 0);
+			}
+			pthread_join(ids[2], NULL);
+			check_eq(llfree_recover_owner(&p.a, 2, &trees, &frames), 0);
+			check(trees <= 1 && frames <= 64);
+			for (unsigned i = 0; i < hosts[2].n; i++)
+				check_eq(llfree_put(&p.a, hosts[2].held[i], req(0, 0, 0)), 0);
+			hosts[2].n = 0;
+			for (unsigned i = 0; i < 2; i++)
+				pthread_join(ids[i], NULL);
+			check_eq(llfree_check(&p.a), 0);
+			check_eq(llfree_stats_exact(&p.a, &s), 0);
+			used = hosts[0].n + hosts[1].n;
+			check_eq(s.used, used);
+		}
+		pool_done(&p);
+	}
+}
+
+/*
  * A get fails only if no run was free all the time: one thread gets and puts the pool's only run of
  * an order again and again, while another changes everything about its tree but takes none of the
  * run's frames: who has the tree reserved, its class, how full it is.

@@ -41,7 +41,8 @@ static const struct suite {
 	{ "large", suite_large },	{ "recover", suite_recover },
 	{ "flips", suite_flips },	{ "kill", suite_kill },
 	{ "threads", suite_threads },	{ "split-threads", suite_split_threads },
-	{ "contract", suite_contract },
+	{ "contract", suite_contract }, { "owner-threads", suite_owner_threads },
+	{ "attach", suite_attach },
 #ifdef MORSEL_TEST_HOOKS
 	{ "rollback", suite_rollback }, { "interleave", suite_interleave },
 	{ "crash", suite_crash },

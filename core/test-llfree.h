@@ -96,6 +96,8 @@ void suite_kill(void);
 void suite_threads(void);
 void suite_split_threads(void);
 void suite_contract(void);
+void suite_owner_threads(void);
+void suite_attach(void);
 void suite_rollback(void);
 void suite_interleave(void);
 void suite_crash(void);
