@@ -466,6 +466,37 @@ static void rows_get0(void)
 	get_at(0, 200, 0);
 }
 
+/* Two runs of order 3 are left, in the row where the slot found the last one; a third get fails. */
+static void row_setup(void)
+{
+	uint64_t f;
+
+	for (f = 0; f < 512; f++)
+		if (f < 64 || f >= 80)
+			setup_take(f, 0);
+	check(llfree_get(a, req(3, 0, 0), &f) >= 0);
+	check_eq(llfree_put(a, f, req(3, 0, 0)), 0);
+	setup_fill(512, scenario->frames, 0);
+}
+
+static void row_get(void)
+{
+	get(0, 3, 0);
+}
+
+static void row_get_put(void)
+{
+	get(0, 3, 0);
+	if (result[self()][0] >= 0)
+		put(frame[self()][0], 3, 0);
+	get(1, 3, 0);
+}
+
+static void row_verify(void)
+{
+	check(result[0][0] >= 0 && result[1][1] >= 0);
+}
+
 /* The last frame of a huge frame comes back while others want the huge frame. */
 static void whole_setup(void)
 {
@@ -982,6 +1013,25 @@ static const struct scenario scenarios[] = {
 	  { runs_get, runs_get, runs_get },
 	  runs_verify },
 	{ "rows", 2, LLFREE_UNCACHED, 6, 512, 1, NULL, { rows_get8, rows_get0 }, NULL },
+	{ "one row", 2, 0, 4, 1024, 1, row_setup, { row_get, row_get_put }, row_verify },
+	{ "one row, persistent",
+	  2,
+	  LLFREE_PERSISTENT,
+	  4,
+	  1024,
+	  1,
+	  row_setup,
+	  { row_get, row_get_put },
+	  row_verify },
+	{ "one row, three",
+	  3,
+	  LLFREE_UNCACHED,
+	  2,
+	  1024,
+	  1,
+	  row_setup,
+	  { row_get, row_get, row_get },
+	  runs_verify },
 	{ "last frame of a huge one",
 	  2,
 	  LLFREE_UNCACHED,
