@@ -27,7 +27,7 @@ static void die(const char *what, int r)
 	exit(1);
 }
 
-/* NULL: refused. */
+/* NULL: refused, or the socket's queue is full. */
 static sd_bus *connect_bus(const char *path)
 {
 	char address[512];
@@ -42,7 +42,7 @@ static sd_bus *connect_bus(const char *path)
 		r = sd_bus_negotiate_fds(bus, 1);
 	if (r >= 0)
 		r = sd_bus_start(bus);
-	if (r == -EPIPE || r == -ECONNRESET)
+	if (r == -EPIPE || r == -ECONNRESET || r == -EAGAIN)
 		return sd_bus_unref(bus);
 	if (r < 0)
 		die("cannot connect", r);
@@ -177,12 +177,17 @@ static int compare_double(const void *a, const void *b)
 size_t flood_measure(const char *socket_path, const char *morsel, double seconds, double *samples,
 		     size_t room)
 {
-	sd_bus *bus = connect_bus(socket_path);
-	double end = now_s() + seconds;
+	double began_all = now_s(), end;
+	sd_bus *bus;
 	size_t n = 0;
 
-	if (!bus)
-		die("cannot connect", -ECONNREFUSED);
+	/* sd-bus does not wait for room in the queue, as connect(2) would. */
+	while (!(bus = connect_bus(socket_path)))
+		if (now_s() > began_all + 30)
+			die("cannot connect", -ETIMEDOUT);
+		else
+			nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	end = now_s() + seconds;
 
 	while (n < room && now_s() < end) {
 		sd_bus_error error = SD_BUS_ERROR_NULL;
