@@ -23,22 +23,35 @@ struct open_packet {
 	char path[HELPER_PATH_MAX];
 };
 
+struct provision_packet {
+	struct header header;
+	uint64_t serial;
+	uint64_t size;
+	uint32_t flags;
+	uint8_t select, mode, as, zone;
+	char name[HELPER_NAME_MAX];
+};
+
 struct reply_packet {
 	struct header header;
 	int32_t result;
 	uint32_t step, total;
-	uint32_t reserved;
+	int32_t node;
+	char device[HELPER_NAME_MAX];
 	char text[HELPER_TEXT_MAX];
 };
 
 static_assert(sizeof(struct header) == 16, "no padding");
 static_assert(sizeof(struct open_packet) == 16 + HELPER_PATH_MAX, "no padding");
-static_assert(sizeof(struct reply_packet) == 32 + HELPER_TEXT_MAX, "no padding");
+static_assert(sizeof(struct provision_packet) == 40 + HELPER_NAME_MAX, "no padding");
+static_assert(sizeof(struct reply_packet) == 32 + HELPER_NAME_MAX + HELPER_TEXT_MAX, "no padding");
 static_assert(sizeof(struct reply_packet) <= HELPER_PACKET_MAX, "fits");
 
 const char *helper_verb_to_string(enum helper_verb v)
 {
-	static const char *const names[HELPER_VERB_MAX] = { [HELPER_OPEN] = "open" };
+	static const char *const names[HELPER_VERB_MAX] = { [HELPER_OPEN] = "open",
+							    [HELPER_PROVISION] = "provision",
+							    [HELPER_UNPROVISION] = "unprovision" };
 
 	return v > 0 && v < HELPER_VERB_MAX ? names[v] : "?";
 }
@@ -104,6 +117,42 @@ static int open_parse(const void *data, size_t len, struct helper_request *reque
 	return 0;
 }
 
+static bool name_valid(const char *name)
+{
+	for (const char *c = name; *c; c++)
+		if ((*c < 'a' || *c > 'z') && (*c < '0' || *c > '9') && *c != '.')
+			return false;
+	return name[0] >= 'a' && name[0] <= 'z';
+}
+
+static int provision_parse(const void *data, size_t len, struct helper_request *request)
+{
+	struct provision_wish *w = &request->wish;
+	struct provision_packet p;
+
+	if (len != sizeof(p))
+		return -EPROTO;
+	memcpy(&p, data, sizeof(p));
+	if (!text_ends(p.name, sizeof(p.name)) || p.flags & ~(uint32_t)PROVISION_FLAGS ||
+	    p.mode >= MODE_MAX || p.as >= AS_MAX || p.zone >= ZONE_MAX)
+		return -EPROTO;
+	if (p.select == SELECT_SERIAL
+		    ? p.name[0] != 0
+		    : p.select != SELECT_NAME || p.serial != 0 || !name_valid(p.name))
+		return -EPROTO;
+	if (request->verb == HELPER_UNPROVISION && (p.as != 0 || p.zone != 0 || p.size != 0))
+		return -EPROTO;
+	w->select = (enum provision_select)p.select;
+	w->serial = p.serial;
+	memcpy(w->name, p.name, sizeof(p.name));
+	w->mode = (enum provision_mode)p.mode;
+	w->as = (enum provision_as)p.as;
+	w->zone = (enum provision_zone)p.zone;
+	w->size = p.size;
+	w->flags = p.flags;
+	return 0;
+}
+
 int helper_request_parse(const void *data, size_t len, struct helper_request *ret_request)
 {
 	struct helper_request request = {};
@@ -119,12 +168,35 @@ int helper_request_parse(const void *data, size_t len, struct helper_request *re
 	case HELPER_OPEN:
 		r = open_parse(data, len, &request);
 		break;
+	case HELPER_PROVISION:
+	case HELPER_UNPROVISION:
+		r = provision_parse(data, len, &request);
+		break;
 	default:
 		r = -EPROTO;
 	}
 	if (r == 0)
 		*ret_request = request;
 	return r;
+}
+
+static size_t provision_build(struct header h, const struct provision_wish *w, uint8_t *packet)
+{
+	struct provision_packet p = {
+		.serial = w->serial,
+		.size = w->size,
+		.flags = w->flags,
+		.select = (uint8_t)w->select,
+		.mode = (uint8_t)w->mode,
+		.as = (uint8_t)w->as,
+		.zone = (uint8_t)w->zone,
+	};
+
+	h.size = sizeof(p);
+	p.header = h;
+	put_text(p.name, sizeof(p.name), w->name);
+	memcpy(packet, &p, sizeof(p));
+	return sizeof(p);
 }
 
 size_t helper_request_build(const struct helper_request *request,
@@ -136,6 +208,8 @@ size_t helper_request_build(const struct helper_request *request,
 			    .requester = request->requester };
 	struct open_packet p = {};
 
+	if (request->verb != HELPER_OPEN)
+		return provision_build(h, &request->wish, packet);
 	h.size = sizeof(p);
 	p.header = h;
 	put_text(p.path, sizeof(p.path), request->path);
@@ -156,13 +230,16 @@ int helper_reply_parse(const void *data, size_t len, struct helper_reply *ret_re
 		return -EPROTO;
 	memcpy(&p, data, sizeof(p));
 	if ((p.header.verb != HELPER_STEP && p.header.verb != HELPER_END) ||
-	    p.header.requester != 0 || p.reserved != 0 || p.result > 0 || p.result < -4095 ||
+	    p.header.requester != 0 || p.node < -1 || p.result > 0 || p.result < -4095 ||
+	    !text_ends(p.device, sizeof(p.device)) || !printable(p.device) ||
 	    !text_ends(p.text, sizeof(p.text)))
 		return -EPROTO;
 	reply.kind = (enum helper_reply_kind)p.header.verb;
 	reply.result = p.result;
 	reply.step = p.step;
 	reply.total = p.total;
+	reply.node = p.node;
+	memcpy(reply.device, p.device, sizeof(p.device));
 	memcpy(reply.text, p.text, sizeof(p.text));
 	*ret_reply = reply;
 	return 0;
@@ -179,8 +256,10 @@ size_t helper_reply_build(const struct helper_reply *reply,
 		.result = reply->result,
 		.step = reply->step,
 		.total = reply->total,
+		.node = reply->node,
 	};
 
+	put_text(p.device, sizeof(p.device), reply->device);
 	put_text(p.text, sizeof(p.text), reply->text);
 	memcpy(packet, &p, sizeof(p));
 	return sizeof(p);

@@ -23,9 +23,57 @@
 enum helper_verb {
 	/* Open a file of the kernel's that only root may read, for reading: helper/files.h has the list. */
 	HELPER_OPEN = 1,
+	/* Bring CXL memory up as wished; steps are reported; undone as a whole where one fails. */
+	HELPER_PROVISION,
+	/* Take back what HELPER_PROVISION made. */
+	HELPER_UNPROVISION,
 	HELPER_VERB_MAX
 };
 const char *helper_verb_to_string(enum helper_verb v); /* "open" */
+
+enum provision_select {
+	SELECT_SERIAL = 1, /* of the CXL device */
+	SELECT_NAME,	   /* "mem0", "region0", "dax0.0", "node3" */
+	SELECT_MAX
+};
+
+enum provision_mode {
+	MODE_ANY, /* the one that the device, or the thing named, has */
+	MODE_RAM,
+	MODE_PMEM,
+	MODE_MAX
+};
+
+enum provision_as {
+	AS_DEVDAX,
+	AS_SYSTEM_RAM,
+	AS_MAX
+};
+
+enum provision_zone {
+	ZONE_MOVABLE,
+	ZONE_KERNEL,
+	ZONE_MAX
+};
+
+enum provision_flags {
+	PROVISION_DRY_RUN = 1 << 0,   /* only report the steps */
+	PROVISION_FORCE = 1 << 1,     /* also a region that morsel did not make */
+	PROVISION_DROP_DATA = 1 << 2, /* also where what is stored is lost */
+	PROVISION_PERSIST = 1 << 3, /* write a drop-in, so that it is so after the next boot too */
+	PROVISION_FLAGS = (1 << 4) - 1
+};
+
+struct provision_wish {
+	enum provision_select select;
+	uint64_t serial;
+	char name[HELPER_NAME_MAX]; /* lower-case letters, digits and '.' */
+	enum provision_mode mode;
+	enum provision_as as;
+	enum provision_zone zone;
+	uint64_t size; /* bytes, 0: all there is */
+	uint32_t flags;
+};
 
 struct helper_request {
 	enum helper_verb verb;
@@ -33,6 +81,8 @@ struct helper_request {
 	uint32_t requester;
 	/* HELPER_OPEN: below "/", without a leading '/'. Printable ASCII. */
 	char path[HELPER_PATH_MAX];
+	/* HELPER_PROVISION, and HELPER_UNPROVISION (as, zone and size are 0). */
+	struct provision_wish wish;
 };
 
 enum helper_reply_kind {
@@ -44,6 +94,9 @@ struct helper_reply {
 	enum helper_reply_kind kind;
 	int32_t result; /* 0, or a negative errno; HELPER_END */
 	uint32_t step, total;
+	/* Of a successful end: what the memory is now, "" and -1 where there is nothing. */
+	char device[HELPER_NAME_MAX]; /* "dax0.0" */
+	int32_t node;
 	/* Of a step: what it does. Of an end: what came of it, or what is wrong and what to do. */
 	char text[HELPER_TEXT_MAX];
 };

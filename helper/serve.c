@@ -17,6 +17,7 @@
 #include "files.h"
 #include "packet.h"
 #include "protocol.h"
+#include "provision.h"
 
 volatile sig_atomic_t serve_stopping;
 
@@ -71,6 +72,39 @@ static int open_file(struct peer *peer, const struct serve_options *options,
 	return r;
 }
 
+static void send_step(void *userdata, const char *text, unsigned int number, unsigned int total)
+{
+	struct helper_reply reply = { .kind = HELPER_STEP, .step = number, .total = total };
+	struct peer *peer = userdata;
+	uint8_t packet[HELPER_PACKET_MAX];
+
+	g_strlcpy(reply.text, text, sizeof(reply.text));
+	/* Whoever asked may have gone: then it is stopped, see below. */
+	(void)packet_send(peer->socket, packet, helper_reply_build(&reply, packet), -1);
+}
+
+/* The one who asked went away, or shut his side down to say so. */
+static bool is_stopped(void *userdata)
+{
+	struct peer *peer = userdata;
+	struct pollfd poll_fd = { .fd = peer->socket, .events = POLLRDHUP };
+
+	return serve_stopping ||
+	       (poll(&poll_fd, 1, 0) > 0 && poll_fd.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
+
+static int provision_memory(struct peer *peer, const struct helper_request *request)
+{
+	const struct provision_call call = {
+		.who = peer->who, .step = send_step, .stopped = is_stopped, .userdata = peer
+	};
+	uint8_t packet[HELPER_PACKET_MAX];
+	struct helper_reply reply;
+
+	provision(request, &call, &reply);
+	return packet_send(peer->socket, packet, helper_reply_build(&reply, packet), -1);
+}
+
 static int handle(struct peer *peer, const struct serve_options *options, const uint8_t *packet,
 		  size_t len)
 {
@@ -88,6 +122,9 @@ static int handle(struct peer *peer, const struct serve_options *options, const 
 	switch (request.verb) {
 	case HELPER_OPEN:
 		return open_file(peer, options, &request);
+	case HELPER_PROVISION:
+	case HELPER_UNPROVISION:
+		return provision_memory(peer, &request);
 	default:
 		return -EPROTO;
 	}
@@ -105,6 +142,7 @@ void serve_connection(int socket, const struct serve_options *options)
 	struct timeval quiet = { .tv_sec = SERVE_QUIET_SEC };
 	uint8_t packet[HELPER_PACKET_MAX];
 	socklen_t length = sizeof(peer.cred);
+	bool allowed;
 	int n;
 
 	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer.cred, &length) < 0 ||
@@ -115,12 +153,10 @@ void serve_connection(int socket, const struct serve_options *options)
 		goto out;
 	}
 	describe(&peer);
-	if (!may_call(&peer.cred, options)) {
+	allowed = may_call(&peer.cred, options);
+	if (!allowed)
 		log_line(LOG_WARNING, LOG_HELPER_REFUSED, NULL, "%s may not call, refused",
 			 peer.who);
-		(void)answer(&peer, -EPERM, "only morseld and root may call morsel-helper", -1);
-		goto out;
-	}
 	while (!serve_stopping) {
 		n = packet_receive(socket, packet, NULL);
 		if (n == -ECONNRESET || n == -EAGAIN)
@@ -129,6 +165,12 @@ void serve_connection(int socket, const struct serve_options *options)
 			log_line(LOG_WARNING, LOG_HELPER_REFUSED, NULL,
 				 "%s: a packet that cannot be taken (%s), connection closed",
 				 peer.who, g_strerror(-n));
+			break;
+		}
+		/* Only now: a connection that is closed with something unread takes its answer along. */
+		if (!allowed) {
+			(void)answer(&peer, -EPERM,
+				     "only morseld and root may call morsel-helper", -1);
 			break;
 		}
 		if (handle(&peer, options, packet, (size_t)n) < 0)
@@ -179,7 +221,7 @@ int serve(int listen_fd, const struct serve_options *options)
 {
 	const struct timespec idle = { .tv_sec = options->idle_sec };
 	struct sigaction act = { .sa_handler = on_signal };
-	struct pollfd poll = { .fd = listen_fd, .events = POLLIN };
+	struct pollfd listening = { .fd = listen_fd, .events = POLLIN };
 	unsigned int children = 0;
 	sigset_t handled, before;
 	int r = 0;
@@ -194,7 +236,7 @@ int serve(int listen_fd, const struct serve_options *options)
 	    fcntl(listen_fd, F_SETFL, O_NONBLOCK) < 0)
 		r = -errno;
 	while (r == 0 && !serve_stopping) {
-		int n = ppoll(&poll, 1, children > 0 || options->idle_sec == 0 ? NULL : &idle,
+		int n = ppoll(&listening, 1, children > 0 || options->idle_sec == 0 ? NULL : &idle,
 			      &before);
 
 		if (n < 0 && errno != EINTR)
