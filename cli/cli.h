@@ -42,9 +42,9 @@ struct verb {
 
 /* Every verb, in the order of the help; ended by one without a name. */
 extern const struct verb *const verbs[];
-extern const struct verb verb_tiers, verb_tier_show, verb_list, verb_create, verb_show, verb_move,
-	verb_destroy, verb_explain, verb_jobs, verb_quota, verb_chmod, verb_chown, verb_stats,
-	verb_doctor;
+extern const struct verb verb_tiers, verb_tier_show, verb_tier_provision, verb_tier_unprovision,
+	verb_list, verb_create, verb_show, verb_move, verb_destroy, verb_explain, verb_jobs,
+	verb_quota, verb_chmod, verb_chown, verb_stats, verb_doctor;
 
 /* Print "morselctl: …" to stderr, control characters escaped, and return status. */
 int cli_fail(int status, const char *format, ...) G_GNUC_PRINTF(2, 3);
@@ -102,6 +102,33 @@ int cli_error_status(struct cli *cli, int r, const sd_bus_error *e, char **ret_t
 int cli_fail_message(const char *what, int r);
 /* Manager method without arguments, first value of the reply as JSON. */
 int cli_get(struct cli *cli, const char *method, json_t **ret_json);
+
+/* --- Jobs ------------------------------------------------------------------------------------ */
+
+struct job_watch {
+	bool steps; /* done and total count steps, not bytes */
+	char *path; /* the job: set by the caller once it is started */
+	uint64_t done, total;
+	double began;
+	sd_bus_message *reply; /* of Wait */
+	sd_bus_slot *filter;
+};
+
+/* Before the call that starts the job: its first report may come with the answer. */
+int job_watch_begin(struct cli *cli, struct job_watch *p);
+void job_watch_end(struct job_watch *p);
+double job_watch_seconds(const struct job_watch *p); /* since the beginning */
+/* Wait for the job, drawing meanwhile where somebody watches; then p->reply is there to be read. ^C cancels it,
+ * a second one leaves. */
+int job_wait(struct cli *cli, struct job_watch *p);
+/* Of a job that has ended: its state, its error ("" for none) and its result; with --json, print it.
+ * Strings are borrowed from p. */
+int job_end(struct cli *cli, struct job_watch *p, const char **ret_state, const char **ret_error,
+	    json_t **ret_result);
+/* The job as `jobs` has it. */
+int job_get(struct cli *cli, const char *path, json_t **ret_job);
+/* Say that it runs, for --no-wait. */
+int job_started(struct cli *cli, const char *path);
 
 /* Options a{sv}: between open and close, each value. Return negative errno. */
 int options_open(sd_bus_message *m);

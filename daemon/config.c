@@ -35,6 +35,7 @@ static struct config *config_new(void)
 	c->default_prefer = g_ptr_array_new_with_free_func(g_free);
 	c->default_page_size = 4096;
 	c->tiers = g_ptr_array_new_with_free_func(config_tier_free);
+	c->provisions = g_ptr_array_new_with_free_func(config_provision_free);
 	return c;
 }
 
@@ -45,6 +46,7 @@ struct config *config_free(struct config *c)
 	g_ptr_array_unref(c->default_prefer);
 	g_ptr_array_unref(c->quotas);
 	g_ptr_array_unref(c->tiers);
+	g_ptr_array_unref(c->provisions);
 	g_free(c);
 	return NULL;
 }
@@ -343,6 +345,7 @@ static int begin_section(struct config *c, const char *file, unsigned int line, 
 	const char *name;
 
 	c->section = NULL;
+	c->provision = NULL;
 	if (strcmp(section, "daemon") == 0 || strcmp(section, "quota") == 0 ||
 	    strcmp(section, "default") == 0)
 		return 0;
@@ -355,8 +358,12 @@ static int begin_section(struct config *c, const char *file, unsigned int line, 
 	name = section_name(section, "cgroup");
 	if (name)
 		return config_quota_section(c->quotas, true, name, &c->section, message);
+	name = section_name(section, "provision");
+	if (name)
+		return config_provision_section(c->provisions, name, file, line, &c->provision,
+						message);
 	*message = g_strdup("unknown section; there are [daemon], [quota], [user NAME], "
-			    "[cgroup PATH], [default] and [tier NAME]");
+			    "[cgroup PATH], [default], [tier NAME] and [provision NAME]");
 	return -EINVAL;
 }
 
@@ -380,6 +387,8 @@ static int take_entry(const char *file, unsigned int line, const char *section, 
 		return default_key(c, key, value, ret_message);
 	if (c->section)
 		return config_quota_key(&c->section->limits, false, key, value, ret_message);
+	if (c->provision)
+		return config_provision_key(c->provision, key, value, ret_message);
 	return tier_key(find_tier(c, section_name(section, "tier")), key, value, ret_message);
 }
 
@@ -429,6 +438,8 @@ int config_load(const char *main_path, struct config **ret_config, char **ret_me
 	r = conf_file_read_all(main_path, take_entry, c, &message);
 	if (r == 0)
 		r = check_tiers(c, &message);
+	if (r == 0)
+		r = config_provision_check(c->provisions, &message);
 	if (r < 0) {
 		config_free(c);
 		*ret_message = message ? message

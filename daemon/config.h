@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "config-provision.h"
 #include "config-quota.h"
 #include "parse-size.h"
 #include "tier.h"
@@ -29,6 +30,9 @@
  *   Enabled=yes|no           no: morsel does not place anything there
  *   Latency=250              ns, from every initiator;   Latency.0=… from node 0
  *   Bandwidth=30000          MB/s;                       Bandwidth.0=…
+ *   [provision NAME]         CXL memory to bring up at each start
+ *   Serial=0xc0ffee01        of the device
+ *   Mode=ram|pmem            As=devdax|system-ram  Zone=movable|kernel  Size=512M
  *
  * Plain data; not changed after loading.
  */
@@ -54,11 +58,14 @@ struct config {
 	uint64_t move_bandwidth;
 	unsigned int job_threads;
 	struct config_limits user_limits;
-	GPtrArray *quotas;	      /* of struct config_quota *: what comes later wins */
-	GPtrArray *default_prefer;    /* of char * */
-	uint64_t default_page_size;   /* 4096 or 2097152 */
-	GPtrArray *tiers;	      /* of struct config_tier * */
-	struct config_quota *section; /* while it is read: the one that lines belong to */
+	GPtrArray *quotas;	    /* of struct config_quota *: what comes later wins */
+	GPtrArray *default_prefer;  /* of char * */
+	uint64_t default_page_size; /* 4096 or 2097152 */
+	GPtrArray *tiers;	    /* of struct config_tier * */
+	GPtrArray *provisions;	    /* of struct config_provision * */
+	/* While they are read: the ones that lines belong to. */
+	struct config_quota *section;
+	struct config_provision *provision;
 };
 
 /*

@@ -9,6 +9,7 @@
 #include "connection.h"
 #include "dump.h"
 #include "manager.h"
+#include "provision.h"
 
 /* Lines of morsels: writing them takes the event loop's time. */
 #define MORSELS_MAX 2000
@@ -99,16 +100,17 @@ static void dump_jobs(GString *s, struct manager *m)
 {
 	g_string_append(s, "\njobs\n");
 	for (struct job *job = jobs_after(m->jobs, 0); job; job = jobs_after(m->jobs, job->id))
-		g_string_append_printf(s,
-				       "  %" PRIu32 ": %s, %s (%s) to %s, by %s, %" PRIu64
-				       " of %" PRIu64 " bytes%s%s\n",
-				       job->id, job_state_to_string(job->state), job->morsel_id,
-				       job->morsel_name, job->tier->name,
-				       users_name(m->users, job->owner),
-				       (uint64_t)atomic_load(&job->done),
-				       (uint64_t)atomic_load(&job->total),
-				       job->state >= JOB_DONE && job->error ? ": " : "",
-				       job->state >= JOB_DONE && job->error ? job->error : "");
+		g_string_append_printf(
+			s,
+			"  %" PRIu32 ": %s %s, %s (%s) to %s, by %s, %" PRIu64 " of %" PRIu64
+			" %s%s%s\n",
+			job->id, job_kind_to_string(job->kind), job_state_to_string(job->state),
+			job->morsel_id, job->morsel_name,
+			job->tier ? job->tier->name : job->provision->name,
+			users_name(m->users, job->owner), (uint64_t)atomic_load(&job->done),
+			(uint64_t)atomic_load(&job->total), job->tier ? "bytes" : "steps",
+			job->state >= JOB_DONE && job->error ? ": " : "",
+			job->state >= JOB_DONE && job->error ? job->error : "");
 }
 
 static void dump_morsels(GString *s, struct manager *m)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <glib.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -134,5 +135,46 @@ int helper_client_check(void)
 	r = connect_helper(&fd);
 	if (r == 0)
 		close(fd);
+	return r;
+}
+
+/* How soon a cancel is noticed. */
+#define CANCEL_MSEC 100
+
+int helper_client_call(const struct helper_request *request,
+		       void (*on_step)(const struct helper_reply *step, void *userdata),
+		       void *userdata, const atomic_bool *cancel, struct helper_reply *ret_end)
+{
+	uint8_t packet[HELPER_PACKET_MAX];
+	struct helper_reply reply;
+	struct pollfd poll_fd = { .events = POLLIN };
+	bool told = false;
+	int r;
+
+	r = connect_helper(&poll_fd.fd);
+	if (r < 0)
+		return r;
+	r = packet_send(poll_fd.fd, packet, helper_request_build(request, packet), -1);
+	while (r == 0) {
+		if (!told && atomic_load_explicit(cancel, memory_order_relaxed)) {
+			(void)shutdown(poll_fd.fd, SHUT_WR);
+			told = true;
+		}
+		r = poll(&poll_fd, 1, told ? -1 : CANCEL_MSEC);
+		if (r <= 0) {
+			r = r < 0 && errno != EINTR ? -errno : 0;
+			continue;
+		}
+		r = packet_receive(poll_fd.fd, packet, NULL);
+		if (r > 0)
+			r = helper_reply_parse(packet, (size_t)r, &reply);
+		if (r == 0 && reply.kind == HELPER_END) {
+			*ret_end = reply;
+			break;
+		}
+		if (r == 0 && on_step)
+			on_step(&reply, userdata);
+	}
+	close(poll_fd.fd);
 	return r;
 }

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
+
+#include "helper/protocol.h"
 
 /*
  * The daemon's end of morsel-helper (helper/protocol.h): root's part, where there is one. A daemon without it
- * does what its own rights let it do. Any thread; blocks, but never longer than HELPER_OPEN_SEC.
+ * does what its own rights let it do. Any thread; blocks, but for helper_client_call() never longer than
+ * HELPER_OPEN_SEC.
  */
 #define HELPER_OPEN_SEC 10
 
@@ -17,3 +21,12 @@ int helper_client_open(const char *path);
 
 /* Does it answer now? 0, -ENOENT: there is none, or another negative errno. */
 int helper_client_check(void);
+
+/*
+ * A request that takes long, on a connection of its own: on_step (may be NULL) for each step, then *ret_end. When
+ * *cancel becomes true the helper is told, which takes back what it did and then ends. 0 if there was an end,
+ * whatever its result; else a negative errno.
+ */
+int helper_client_call(const struct helper_request *request,
+		       void (*on_step)(const struct helper_reply *step, void *userdata),
+		       void *userdata, const atomic_bool *cancel, struct helper_reply *ret_end);

@@ -10,6 +10,7 @@
 #include "connection.h"
 #include "job-bus.h"
 #include "manager.h"
+#include "provision.h"
 
 #define PREFIX BUS_PATH "/job"
 #define PROPERTIES "org.freedesktop.DBus.Properties"
@@ -53,6 +54,42 @@ static int append_reasons(sd_bus_message *m, GHashTable *reasons)
 	return 0;
 }
 
+static int append_moved(sd_bus_message *m, const struct job *job)
+{
+	int r;
+
+	r = sd_bus_message_append(m, "{sv}{sv}{sv}{sv}", "moved_bytes", "t", job->moved.moved,
+				  "already_bytes", "t", job->moved.already, "absent_bytes", "t",
+				  job->moved.absent, "failed_bytes", "t", job->moved.failed);
+	if (r < 0)
+		return r;
+	r = bus_open_array(m, "failed_reasons", "a{st}");
+	if (r < 0)
+		return r;
+	r = append_reasons(m, job->moved.reasons);
+	if (r < 0)
+		return r;
+	return bus_close_array(m);
+}
+
+static int append_provisioned(sd_bus_message *m, const struct job *job)
+{
+	const struct provision *p = job->provision;
+	bool done = job->state == JOB_DONE;
+	g_autofree char *summary = g_utf8_make_valid(done ? p->end.text : "", -1);
+	int r;
+
+	r = sd_bus_message_append(m, "{sv}{sv}{sv}{sv}", "summary", "s", summary, "changed", "b",
+				  (int)(done && !job->dry_run && p->end.total > 0), "device", "s",
+				  done ? p->end.device : "", "node", "i", done ? p->end.node : -1);
+	if (r < 0)
+		return r;
+	r = bus_open_array(m, "steps", "as");
+	for (unsigned int i = 0; r >= 0 && i < p->steps->len; i++)
+		r = sd_bus_message_append(m, "s", p->steps->pdata[i]);
+	return r < 0 ? r : bus_close_array(m);
+}
+
 /* a{sv}; empty until the job has ended. */
 static int append_result(sd_bus_message *m, const struct job *job)
 {
@@ -62,20 +99,7 @@ static int append_result(sd_bus_message *m, const struct job *job)
 	if (r < 0)
 		return r;
 	if (job->state >= JOB_DONE) {
-		r = sd_bus_message_append(m, "{sv}{sv}{sv}{sv}", "moved_bytes", "t",
-					  job->moved.moved, "already_bytes", "t",
-					  job->moved.already, "absent_bytes", "t",
-					  job->moved.absent, "failed_bytes", "t",
-					  job->moved.failed);
-		if (r < 0)
-			return r;
-		r = bus_open_array(m, "failed_reasons", "a{st}");
-		if (r < 0)
-			return r;
-		r = append_reasons(m, job->moved.reasons);
-		if (r < 0)
-			return r;
-		r = bus_close_array(m);
+		r = job->provision ? append_provisioned(m, job) : append_moved(m, job);
 		if (r < 0)
 			return r;
 	}
@@ -93,7 +117,7 @@ static int append_property(sd_bus_message *m, const char *property, struct job *
 	if (strcmp(property, "Id") == 0)
 		return sd_bus_message_append(m, "u", job->id);
 	if (strcmp(property, "Kind") == 0)
-		return sd_bus_message_append(m, "s", "move");
+		return sd_bus_message_append(m, "s", job_kind_to_string(job->kind));
 	if (strcmp(property, "Morsel") == 0)
 		return sd_bus_message_append(m, "s", job->morsel_id);
 	if (strcmp(property, "Owner") == 0)
@@ -116,14 +140,16 @@ int job_bus_append(sd_bus_message *m, const struct job *job)
 	r = sd_bus_message_open_container(m, 'a', "{sv}");
 	if (r < 0)
 		return r;
-	r = sd_bus_message_append(m, "{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}", "id", "u",
-				  job->id, "kind", "s", "move", "state", "s",
+	r = sd_bus_message_append(m, "{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}", "id", "u",
+				  job->id, "kind", "s", job_kind_to_string(job->kind), "state", "s",
 				  job_state_to_string(job->state), "morsel", "s", job->morsel_id,
 				  "morsel_name", "s", job->morsel_name, "tier", "s",
-				  job->tier->name, "owner", "u", job->owner, "done_bytes", "t",
-				  (uint64_t)atomic_load(&job->done), "total_bytes", "t",
-				  (uint64_t)atomic_load(&job->total), "created_usec", "t",
-				  job->created_usec, "error", "s", job_error(job));
+				  job->tier ? job->tier->name : "", "memory", "s",
+				  job->provision ? job->provision->name : "", "owner", "u",
+				  job->owner, "done_bytes", "t", (uint64_t)atomic_load(&job->done),
+				  "total_bytes", "t", (uint64_t)atomic_load(&job->total),
+				  "created_usec", "t", job->created_usec, "error", "s",
+				  job_error(job));
 	if (r < 0)
 		return r;
 	r = sd_bus_message_open_container(m, 'e', "sv");

@@ -8,19 +8,21 @@
 #include "job.h"
 #include "log.h"
 #include "manager.h"
+#include "provision.h"
 
 /* PropertiesChanged at most this often. */
 #define TELL_USEC 250000
 
 struct jobs {
 	struct manager *manager;
-	struct worker_pool *pool;
+	struct worker_pool *pool, *admin;
 	GTree *by_id;
 	uint32_t last_id;
-	GHashTable *queues; /* uid → struct job_queue */
-	GQueue turns;	    /* of struct job_queue, whose turn is next first */
-	GQueue finished;    /* of struct job, the first that ended first */
-	unsigned int parallel, running;
+	GHashTable *queues;		/* uid → struct job_queue */
+	GQueue turns;			/* of struct job_queue, whose turn is next first */
+	GQueue finished;		/* of struct job, the first that ended first */
+	unsigned int parallel, running; /* moves */
+	unsigned int provisioning;
 	sd_event_source *tell, *expire;
 	bool stopping;
 };
@@ -50,6 +52,7 @@ static void job_unref(struct job *job)
 
 	if (!g_ref_count_dec(&job->refs))
 		return;
+	provision_free(job->provision);
 	morsel_unref(job->morsel);
 	g_free(job->morsel_name);
 	tier_unref(job->tier);
@@ -73,12 +76,20 @@ const char *job_state_to_string(enum job_state s)
 	return names[s];
 }
 
-struct jobs *jobs_new(struct manager *manager, struct worker_pool *pool)
+const char *job_kind_to_string(enum job_kind k)
+{
+	static const char *const names[] = { "move", "provision", "unprovision" };
+
+	return names[k];
+}
+
+struct jobs *jobs_new(struct manager *manager, struct worker_pool *pool, struct worker_pool *admin)
 {
 	struct jobs *jobs = g_new0(struct jobs, 1);
 
 	jobs->manager = manager;
 	jobs->pool = pool;
+	jobs->admin = admin;
 	jobs->by_id = g_tree_new_full(compare_id, NULL, NULL, job_unrefp);
 	jobs->queues = g_hash_table_new_full(NULL, NULL, NULL, g_free);
 	g_queue_init(&jobs->turns);
@@ -140,6 +151,9 @@ static void job_run(struct work *w)
 
 	if (atomic_load_explicit(&job->cancel, memory_order_relaxed))
 		job->result = -ECANCELED;
+	else if (job->provision)
+		job->result = provision_run(job->provision, &job->done, &job->total, &job->cancel,
+					    &job->error);
 	else if (job->dry_run)
 		job->result = look_only(job);
 	else
@@ -207,7 +221,7 @@ static int on_tell(sd_event_source *s, uint64_t usec, void *userdata)
 	struct jobs *jobs = userdata;
 
 	g_tree_foreach(jobs->by_id, tell_running, NULL);
-	if (jobs->running > 0) {
+	if (jobs_running(jobs) > 0) {
 		sd_event_source_set_time_relative(s, TELL_USEC);
 		sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 	}
@@ -256,7 +270,8 @@ static void record_move(struct job *job, uint64_t now_usec)
 
 static void log_end(struct job *job)
 {
-	if (job->dry_run)
+	/* Of a provisioning, morsel-helper has said it. */
+	if (job->dry_run || job->provision)
 		return;
 	if (job->state == JOB_FAILED)
 		log_line(LOG_WARNING, LOG_MOVE_FAILED, job->morsel_id,
@@ -283,15 +298,22 @@ static void end(struct job *job, enum job_state state)
 	job->ended_usec = now_monotonic();
 	if (state == JOB_FAILED && !job->error)
 		job->error = g_strdup(g_strerror(-job->result));
-	if (state == JOB_CANCELLED) {
+	if (state == JOB_CANCELLED && (!job->provision || !job->error)) {
 		g_free(job->error);
 		job->error = g_strdup("cancelled");
 	}
 	if (state == JOB_DONE)
 		atomic_store(&job->done, atomic_load(&job->total));
-	if (!job->dry_run)
-		manager_count_move(manager, &job->moved);
-	record_move(job, now_realtime());
+	if (job->provision) {
+		/* Who waits for the end finds the tiers as they are then. */
+		if (!job->dry_run && !jobs->stopping)
+			manager_refresh(manager);
+		provision_ended(manager, job->provision, job->result, job->error);
+	} else {
+		if (!job->dry_run)
+			manager_count_move(manager, &job->moved);
+		record_move(job, now_realtime());
+	}
 	log_end(job);
 
 	job->morsel = morsel_unref(job->morsel);
@@ -317,8 +339,12 @@ static void job_done(struct work *w, bool ran)
 	struct job *job = (struct job *)w;
 	struct jobs *jobs = job->manager->jobs;
 
-	jobs->running--;
-	job->morsel->moves--;
+	if (job->morsel) {
+		jobs->running--;
+		job->morsel->moves--;
+	} else {
+		jobs->provisioning--;
+	}
 	end(job, !ran || job->result == -ECANCELED ? JOB_CANCELLED
 		 : job->result < 0		   ? JOB_FAILED
 						   : JOB_DONE);
@@ -367,12 +393,10 @@ static void start_next(struct jobs *jobs)
 	}
 }
 
-int jobs_move(struct jobs *jobs, struct morsel *m, struct tier *tier, uint64_t offset,
-	      uint64_t length, bool dry_run, const struct caller *caller,
-	      struct connection *starter, const char *destination, struct job **ret_job,
-	      char **ret_text)
+static int job_new(struct jobs *jobs, enum job_kind kind, bool dry_run, const struct caller *caller,
+		   struct connection *starter, const char *destination, struct job **ret_job,
+		   char **ret_text)
 {
-	struct job_queue *q;
 	struct job *job;
 	int r;
 
@@ -389,9 +413,33 @@ int jobs_move(struct jobs *jobs, struct morsel *m, struct tier *tier, uint64_t o
 	do {
 		job->id = ++jobs->last_id;
 	} while (job->id == 0 || g_tree_lookup(jobs->by_id, GUINT_TO_POINTER(job->id)));
+	job->kind = kind;
 	job->state = job->told_state = JOB_QUEUED;
-	job->owner = caller->uid;
+	job->owner = job->morsel_owner = caller->uid;
 	job->account = caller->account;
+	job->dry_run = dry_run;
+	job->created_usec = now_realtime();
+	job->starter = starter;
+	job->destination = g_strdup(destination);
+	g_queue_init(&job->waiters);
+	job->link.data = job;
+	g_tree_insert(jobs->by_id, GUINT_TO_POINTER(job->id), job);
+	*ret_job = job;
+	return 0;
+}
+
+int jobs_move(struct jobs *jobs, struct morsel *m, struct tier *tier, uint64_t offset,
+	      uint64_t length, bool dry_run, const struct caller *caller,
+	      struct connection *starter, const char *destination, struct job **ret_job,
+	      char **ret_text)
+{
+	struct job_queue *q;
+	struct job *job;
+	int r;
+
+	r = job_new(jobs, JOB_MOVE, dry_run, caller, starter, destination, &job, ret_text);
+	if (r < 0)
+		return r;
 	job->morsel = morsel_ref(m);
 	morsel_id_string(m, job->morsel_id);
 	job->morsel_owner = m->owner;
@@ -399,15 +447,8 @@ int jobs_move(struct jobs *jobs, struct morsel *m, struct tier *tier, uint64_t o
 	job->tier = tier_ref(tier);
 	job->offset = offset;
 	job->length = length;
-	job->dry_run = dry_run;
-	job->created_usec = now_realtime();
 	atomic_init(&job->total, length);
-	job->starter = starter;
-	job->destination = g_strdup(destination);
-	g_queue_init(&job->waiters);
-	job->link.data = job;
 
-	g_tree_insert(jobs->by_id, GUINT_TO_POINTER(job->id), job);
 	q = g_hash_table_lookup(jobs->queues, GUINT_TO_POINTER(caller->uid));
 	if (!q) {
 		q = g_new0(struct job_queue, 1);
@@ -419,6 +460,34 @@ int jobs_move(struct jobs *jobs, struct morsel *m, struct tier *tier, uint64_t o
 	}
 	g_queue_push_tail_link(&q->jobs, &job->link);
 	start_next(jobs);
+
+	*ret_job = job;
+	return 0;
+}
+
+int jobs_provision(struct jobs *jobs, struct provision *p, const struct caller *caller,
+		   struct connection *starter, const char *destination, struct job **ret_job,
+		   char **ret_text)
+{
+	bool up = p->request.verb == HELPER_PROVISION;
+	struct job *job;
+	int r;
+
+	p->request.requester = caller->uid;
+	r = job_new(jobs, up ? JOB_PROVISION : JOB_UNPROVISION,
+		    p->request.wish.flags & PROVISION_DRY_RUN, caller, starter, destination, &job,
+		    ret_text);
+	if (r < 0) {
+		provision_free(p);
+		return r;
+	}
+	job->provision = p;
+	job->morsel_name = g_strdup("");
+	/* The helper does one after another itself; until its turn a job has no steps. */
+	job->state = JOB_RUNNING;
+	jobs->provisioning++;
+	worker_pool_submit(jobs->admin, &job_ref(job)->work);
+	tell_while_running(jobs);
 
 	*ret_job = job;
 	return 0;
@@ -463,7 +532,7 @@ static void cancel_if(struct jobs *jobs, struct morsel *m)
 	for (GTreeNode *n = g_tree_node_first(jobs->by_id); n; n = g_tree_node_next(n)) {
 		struct job *job = g_tree_node_value(n);
 
-		if (job->morsel && (!m || job->morsel == m))
+		if (job->state < JOB_DONE && (!m || job->morsel == m))
 			g_ptr_array_add(found, job_ref(job));
 	}
 	for (unsigned int i = 0; i < found->len; i++) {
@@ -502,7 +571,7 @@ void jobs_set_parallel(struct jobs *jobs, unsigned int n)
 
 unsigned int jobs_running(const struct jobs *jobs)
 {
-	return jobs->running;
+	return jobs->running + jobs->provisioning;
 }
 
 bool job_visible(const struct job *job, const struct caller *caller)

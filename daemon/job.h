@@ -13,9 +13,10 @@
 
 struct connection;
 struct manager;
+struct provision;
 
 /*
- * What takes longer than a call should: now moves. Users take turns, one morsel is moved by one job at a
+ * What takes longer than a call should: moves, and provisioning of memory. Users take turns, one morsel is moved by one job at a
  * time, and no job depends on the connection that started it. Event loop's thread, except where said.
  */
 enum job_state {
@@ -27,6 +28,13 @@ enum job_state {
 };
 const char *job_state_to_string(enum job_state s);
 
+enum job_kind {
+	JOB_MOVE,
+	JOB_PROVISION,
+	JOB_UNPROVISION
+};
+const char *job_kind_to_string(enum job_kind k);
+
 /* Finished ones stay for a minute, the last 256 at most. */
 #define JOBS_FINISHED_MAX 256
 #define JOBS_FINISHED_USEC (60 * UINT64_C(1000000))
@@ -36,20 +44,23 @@ struct job {
 	grefcount refs;
 	struct manager *manager;
 	uint32_t id;
+	enum job_kind kind;
 	enum job_state state;
 	uid_t owner;		       /* who asked for it */
 	struct quota_account *account; /* charged with it until it has ended */
-	struct morsel *morsel;	       /* NULL once it has ended */
+	struct provision *provision;   /* NULL: a move */
+	struct morsel *morsel;	       /* of a move; NULL once it has ended */
 	char morsel_id[MORSEL_ID_LENGTH + 1];
 	uid_t morsel_owner;
 	char *morsel_name;
-	struct tier *tier;
+	struct tier *tier; /* of a move */
 	uint64_t offset, length;
 	bool dry_run;
 	uint64_t created_usec; /* real-time clock */
 	uint64_t ended_usec;   /* monotonic */
 
-	/* The worker writes, the loop reads; the other way round for cancel. */
+	/* The worker writes, the loop reads; the other way round for cancel. Bytes of a move, else
+	 * steps. */
 	_Atomic uint64_t done, total;
 	atomic_bool cancel;
 	/* The worker's until work.done: */
@@ -69,7 +80,8 @@ struct job {
 };
 
 struct jobs;
-struct jobs *jobs_new(struct manager *manager, struct worker_pool *pool);
+/* pool: for moves; admin: for what an administrator wants, which waits for no move. */
+struct jobs *jobs_new(struct manager *manager, struct worker_pool *pool, struct worker_pool *admin);
 /* Cancels everything, without waiting: free the pool, then this. */
 void jobs_stop(struct jobs *jobs);
 struct jobs *jobs_free(struct jobs *jobs); /* takes NULL, returns NULL */
@@ -83,6 +95,11 @@ int jobs_move(struct jobs *jobs, struct morsel *m, struct tier *tier, uint64_t o
 	      struct connection *starter, const char *destination, struct job **ret_job,
 	      char **ret_text);
 
+/* The same for a provisioning, which begins at once. Takes over p, also on failure. */
+int jobs_provision(struct jobs *jobs, struct provision *p, const struct caller *caller,
+		   struct connection *starter, const char *destination, struct job **ret_job,
+		   char **ret_text);
+
 struct job *jobs_find(struct jobs *jobs, uint32_t id); /* NULL: there is none (any more) */
 /* By id, ascending: the first with an id over after. */
 struct job *jobs_after(struct jobs *jobs, uint32_t after);
@@ -95,5 +112,5 @@ void jobs_forget_connection(struct jobs *jobs, struct connection *c);
 void jobs_set_parallel(struct jobs *jobs, unsigned int n);
 unsigned int jobs_running(const struct jobs *jobs);
 
-/* Its owner, the morsel's, and root. */
+/* Its owner, the morsel's (if it has one), and root. */
 bool job_visible(const struct job *job, const struct caller *caller);

@@ -62,7 +62,10 @@ static int run(int argc, char **argv)
 	options.config_path = config ? config : DEFAULT_CONFIG;
 	options.root = root ? root : "/";
 	options.state_dir = state_dir;
-	options.helper_path = !helper ? HELPER_SOCKET : g_str_equal(helper, "none") ? NULL : helper;
+	/* With another root the machine is not this one, and its memory none of ours. */
+	options.helper_path = helper ? (g_str_equal(helper, "none") ? NULL : helper)
+			      : root ? NULL
+				     : HELPER_SOCKET;
 	options.dry_run = dry_run;
 
 	r = manager_new(&options, &manager);

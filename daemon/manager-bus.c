@@ -11,6 +11,7 @@
 #include "manager-bus.h"
 #include "manager.h"
 #include "morsel-bus.h"
+#include "provision.h"
 #include "stats-bus.h"
 #include "tier-bus.h"
 
@@ -82,6 +83,26 @@ static int dump_call(struct call *call, sd_bus_error *error)
 	return dump_answer(call, error);
 }
 
+static int admin_provision_call(struct call *call, sd_bus_error *error)
+{
+	int r;
+
+	r = authority_check(call, ACTION_MANAGE, "provision memory", error);
+	if (r <= 0)
+		return r;
+	return provision_call(call, error);
+}
+
+static int admin_unprovision_call(struct call *call, sd_bus_error *error)
+{
+	int r;
+
+	r = authority_check(call, ACTION_MANAGE, "unprovision memory", error);
+	if (r <= 0)
+		return r;
+	return unprovision_call(call, error);
+}
+
 static const struct {
 	const char *member;
 	call_handler_t handler;
@@ -102,6 +123,8 @@ static const struct {
 	{ "Dump", dump_call },
 	{ "Quota", quota_call },
 	{ "SetAccess", set_access_call },
+	{ "Provision", admin_provision_call },
+	{ "Unprovision", admin_unprovision_call },
 };
 
 static int on_method(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -156,6 +179,10 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_METHOD_WITH_ARGS("Explain", SD_BUS_ARGS("s", morsel, "a{sv}", options),
 				SD_BUS_RESULT("aa{sv}", ranges), on_method, UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Move", SD_BUS_ARGS("s", morsel, "s", tier, "a{sv}", options),
+				SD_BUS_RESULT("o", job), on_method, UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Provision", SD_BUS_ARGS("s", memory, "a{sv}", options),
+				SD_BUS_RESULT("o", job), on_method, UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Unprovision", SD_BUS_ARGS("s", memory, "a{sv}", options),
 				SD_BUS_RESULT("o", job), on_method, UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("ListTiers", SD_BUS_NO_ARGS, SD_BUS_RESULT("aa{sv}", tiers),
 				on_method, UNPRIVILEGED),

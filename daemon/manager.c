@@ -17,6 +17,7 @@
 #include "log.h"
 #include "manager.h"
 #include "morsel-bus.h"
+#include "provision.h"
 #include "tier-bus.h"
 
 /* Residency and explain of a large object take a core; one user's take all threads but one. */
@@ -418,8 +419,8 @@ static int read_machine(struct manager *m)
 			 text ? text : g_strerror(-r));
 		return r;
 	}
+	helper_client_init(m->options.helper_path);
 	/* Of this machine only: a fixture's files are ours or nobody's. */
-	helper_client_init(m->real_root ? m->options.helper_path : NULL);
 	if (m->real_root && m->options.helper_path)
 		kernfile_set_opener(helper_client_open);
 	r = inventory_new(m->root_fd, m->real_root, &m->inventory);
@@ -452,6 +453,10 @@ static int make_parts(struct manager *m)
 		return fail(r, "workers", NULL);
 	/* In order: create-bus.c waits for what was freed before. */
 	worker_pool_set_share(m->memory, 1);
+	r = worker_pool_new(m->event, "morsel-admin", 1, &m->admin);
+	if (r < 0)
+		return fail(r, "workers", NULL);
+	m->provisioned = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	r = sd_event_add_defer(m->event, &m->reap, on_reap, m);
 	if (r < 0)
 		return fail(r, "event loop", NULL);
@@ -464,7 +469,7 @@ static int make_parts(struct manager *m)
 	r = linger_new(m->event, &m->linger);
 	if (r < 0)
 		return fail(r, "inotify", NULL);
-	m->jobs = jobs_new(m, m->moves);
+	m->jobs = jobs_new(m, m->moves, m->admin);
 	jobs_set_parallel(m->jobs, m->config->job_threads);
 	m->gate = gate_new();
 	m->authority = authority_new();
@@ -481,6 +486,7 @@ static int make_parts(struct manager *m)
 static void on_hotplug(void *userdata)
 {
 	manager_refresh(userdata);
+	provision_configured(userdata);
 }
 
 int manager_new(const struct manager_options *options, struct manager **ret_manager)
@@ -566,6 +572,7 @@ int manager_run(struct manager *m)
 		 inventory_tiers(m->inventory)->len, m->options.listen_path ? ", serving " : "",
 		 m->options.listen_path ? m->options.listen_path : "",
 		 m->dry_run ? ", dry run: nothing is created or moved" : "");
+	provision_configured(m);
 	r = sd_event_loop(m->event);
 	sd_notify(0, "STOPPING=1");
 	if (r < 0)
@@ -590,6 +597,7 @@ struct manager *manager_free(struct manager *m)
 		jobs_stop(m->jobs);
 	/* Their ends still find everything they report to. */
 	m->moves = worker_pool_free(m->moves);
+	m->admin = worker_pool_free(m->admin);
 	if (m->registry)
 		listing_cancel_all(m);
 	m->queries = worker_pool_free(m->queries);
@@ -615,6 +623,7 @@ struct manager *manager_free(struct manager *m)
 	g_clear_pointer(&m->connections, g_hash_table_unref);
 	g_clear_pointer(&m->connections_by_bus, g_hash_table_unref);
 	placement_unref(m->default_placement);
+	g_clear_pointer(&m->provisioned, g_hash_table_unref);
 	storage_node_free(m->storage);
 	inventory_free(m->inventory);
 	config_free(m->config);

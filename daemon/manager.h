@@ -55,6 +55,7 @@ struct manager {
 	struct storage *storage; /* node */
 	/* Moves; residency and explain; populating and freeing memory. */
 	struct worker_pool *moves, *queries, *memory;
+	struct worker_pool *admin; /* provisioning, which waits for no move */
 	struct users *users;
 	struct registry *registry;
 	struct quota *quota;
@@ -73,6 +74,7 @@ struct manager {
 	sd_event_source *reap;		/* lets go of a connection to the bus that was closed */
 	sd_event_source *sigterm, *sigint, *sighup;
 	struct placement *default_placement;
+	GHashTable *provisioned; /* names of [provision NAME] that were tried */
 	struct hotplug *hotplug;
 };
 

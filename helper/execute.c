@@ -78,8 +78,7 @@ int execute(const struct provision_plan *plan, const struct execute_ops *ops, vo
 			all, left);
 	else
 		g_snprintf(ret_text, HELPER_TEXT_MAX, "%s%s", all,
-			   i == 0	     ? ""
-			   : r == -ECANCELED ? "; everything is as it was before"
-					     : " Everything is as it was before.");
+			   r == -ECANCELED ? "; everything is as it was before"
+					   : " Everything is as it was before.");
 	return r;
 }

@@ -24,6 +24,9 @@ enum cxl_decoder_mode cxl_mode(enum provision_mode mode);
 /* The root decoder that m's region lies in, or would. NULL: none. */
 struct cxl_decoder *find_window(struct cxl_ctx *ctx, struct cxl_memdev *memdev,
 				enum provision_mode mode);
+/* All regions, until one_more() says false. */
+void each_region(struct cxl_ctx *ctx, bool (*one_more)(struct cxl_region *region, void *userdata),
+		 void *userdata);
 /* The region of that name. */
 struct cxl_region *find_region(struct cxl_ctx *ctx, const char *name);
 void describe_region(struct cxl_region *region, struct record *ret_record);

@@ -63,7 +63,8 @@ struct cxl_decoder *find_window(struct cxl_ctx *ctx, struct cxl_memdev *memdev,
 	return best;
 }
 
-struct cxl_region *find_region(struct cxl_ctx *ctx, const char *name)
+void each_region(struct cxl_ctx *ctx, bool (*one_more)(struct cxl_region *region, void *userdata),
+		 void *userdata)
 {
 	struct cxl_decoder *decoder;
 	struct cxl_region *region;
@@ -75,12 +76,34 @@ struct cxl_region *find_region(struct cxl_ctx *ctx, const char *name)
 		{
 			cxl_region_foreach(decoder, region)
 			{
-				if (strcmp(cxl_region_get_devname(region), name) == 0)
-					return region;
+				if (!one_more(region, userdata))
+					return;
 			}
 		}
 	}
-	return NULL;
+}
+
+struct named {
+	const char *name;
+	struct cxl_region *region;
+};
+
+static bool has_other_name(struct cxl_region *region, void *userdata)
+{
+	struct named *named = userdata;
+
+	if (strcmp(cxl_region_get_devname(region), named->name) != 0)
+		return true;
+	named->region = region;
+	return false;
+}
+
+struct cxl_region *find_region(struct cxl_ctx *ctx, const char *name)
+{
+	struct named named = { .name = name };
+
+	each_region(ctx, has_other_name, &named);
+	return named.region;
 }
 
 void describe_region(struct cxl_region *region, struct record *ret_record)

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <glib.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
@@ -13,17 +12,7 @@
 
 #include "daemon/clock.h"
 #include "machine-internal.h"
-
-static int refuse(char *text, int error, const char *format, ...) G_GNUC_PRINTF(3, 4);
-static int refuse(char *text, int error, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, HELPER_TEXT_MAX, format, args);
-	va_end(args);
-	return error;
-}
+#include "refuse.h"
 
 int await(bool (*done)(void *userdata), void *userdata)
 {
@@ -79,27 +68,13 @@ static void see(struct cxl_region *region, struct seen *ret_seen)
 	*ret_seen = s;
 }
 
-static GArray *see_all(struct cxl_ctx *ctx)
+static bool see_one(struct cxl_region *region, void *userdata)
 {
-	GArray *all = g_array_new(FALSE, FALSE, sizeof(struct seen));
-	struct cxl_decoder *decoder;
-	struct cxl_region *region;
-	struct cxl_bus *bus;
+	struct seen s;
 
-	cxl_bus_foreach(ctx, bus)
-	{
-		cxl_decoder_foreach(cxl_bus_get_port(bus), decoder)
-		{
-			cxl_region_foreach(decoder, region)
-			{
-				struct seen s;
-
-				see(region, &s);
-				g_array_append_val(all, s);
-			}
-		}
-	}
-	return all;
+	see(region, &s);
+	g_array_append_val((GArray *)userdata, s);
+	return true;
 }
 
 int dax_path_of(struct machine *m, char ret_path[static 64])
@@ -387,7 +362,8 @@ int machine_look(struct machine *m, const struct provision_wish *w,
 	if (r < 0)
 		return refuse(ret_text, r, "libcxl cannot be used: %s", g_strerror(-r));
 	cxl_set_log_priority(ctx, LOG_EMERG);
-	all = see_all(ctx);
+	all = g_array_new(FALSE, FALSE, sizeof(struct seen));
+	each_region(ctx, see_one, all);
 	r = select_device(m, ctx, all, w, &memdev, ret_text);
 	if (r == 0) {
 		f->can_create = true;

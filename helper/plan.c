@@ -4,19 +4,9 @@
 #include <errno.h>
 #include <glib.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 
-static int refuse(char *text, int error, const char *format, ...) G_GNUC_PRINTF(3, 4);
-static int refuse(char *text, int error, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, HELPER_TEXT_MAX, format, args);
-	va_end(args);
-	return error;
-}
+#include "refuse.h"
 
 static uint64_t mib(uint64_t bytes)
 {

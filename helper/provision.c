@@ -156,8 +156,11 @@ static int carry_out(struct running *run, const struct provision_plan *plan, boo
 		.stopped = on_stopped,
 		.facts = on_facts,
 	};
-	const struct provision_wish *w = &run->request->wish;
 	struct provision_facts *f = &run->machine.facts;
+	/* A node or a device that was named may be gone by the end. */
+	const struct provision_wish again = { .select = SELECT_SERIAL,
+					      .serial = f->serial,
+					      .mode = f->mode };
 	g_autofree char *state = NULL, *note = NULL;
 	char text[HELPER_TEXT_MAX];
 	int r;
@@ -174,7 +177,7 @@ static int carry_out(struct running *run, const struct provision_plan *plan, boo
 	r = execute(plan, &ops, run, text);
 	if (r < 0)
 		return end(run, r, "%s", text);
-	r = machine_look(&run->machine, w, text);
+	r = machine_look(&run->machine, &again, text);
 	if (r < 0 && up)
 		return end(run, r, "%s", text);
 	r = make_lasting(run, up, &note);

@@ -169,8 +169,8 @@ void serve_connection(int socket, const struct serve_options *options)
 		}
 		/* Only now: a connection that is closed with something unread takes its answer along. */
 		if (!allowed) {
-			(void)answer(&peer, -EPERM,
-				     "only morseld and root may call morsel-helper", -1);
+			(void)answer(&peer, -EPERM, "only morseld and root may call morsel-helper",
+				     -1);
 			break;
 		}
 		if (handle(&peer, options, packet, (size_t)n) < 0)

@@ -73,6 +73,87 @@ static void test_refused(void)
 	g_assert_cmpuint(request.requester, ==, 7);
 }
 
+static size_t build_provision(enum provision_select select,
+			      uint8_t packet[static HELPER_PACKET_MAX])
+{
+	struct helper_request request = { .verb = HELPER_PROVISION, .requester = 1000 };
+	struct provision_wish *w = &request.wish;
+
+	w->select = select;
+	if (select == SELECT_SERIAL)
+		w->serial = 0xc0ffee01;
+	else
+		strcpy(w->name, "dax0.0");
+	w->mode = MODE_PMEM;
+	w->as = AS_SYSTEM_RAM;
+	w->zone = ZONE_KERNEL;
+	w->size = 1 << 28;
+	w->flags = PROVISION_FORCE | PROVISION_PERSIST;
+	return helper_request_build(&request, packet);
+}
+
+/* Where its fields lie. */
+#define AT_SERIAL 16
+#define AT_WISH_SIZE 24
+#define AT_FLAGS 32
+#define AT_SELECT 36
+#define AT_MODE 37
+#define AT_AS 38
+#define AT_ZONE 39
+#define AT_NAME 40
+
+static void test_provision(void)
+{
+	static const struct {
+		enum provision_select select;
+		size_t at;
+		uint8_t byte;
+	} bad[] = {
+		{ SELECT_SERIAL, AT_FLAGS, PROVISION_FLAGS + 1 },
+		{ SELECT_SERIAL, AT_FLAGS + 3, 0x80 },
+		{ SELECT_SERIAL, AT_SELECT, 0 },
+		{ SELECT_SERIAL, AT_SELECT, SELECT_MAX },
+		{ SELECT_SERIAL, AT_MODE, MODE_MAX },
+		{ SELECT_SERIAL, AT_AS, AS_MAX },
+		{ SELECT_SERIAL, AT_ZONE, ZONE_MAX },
+		{ SELECT_SERIAL, AT_NAME, 'm' },
+		{ SELECT_SERIAL, AT_NAME + 5, 'm' },
+		{ SELECT_NAME, AT_SERIAL, 1 },
+		{ SELECT_NAME, AT_NAME, 0 },
+		{ SELECT_NAME, AT_NAME, '.' },
+		{ SELECT_NAME, AT_NAME + 1, '/' },
+		{ SELECT_NAME, AT_NAME + 10, 'x' },
+		{ SELECT_NAME, AT_NAME + HELPER_NAME_MAX - 1, 'x' },
+		/* As unprovision, it may not say how. */
+		{ SELECT_SERIAL, AT_VERB, HELPER_UNPROVISION },
+	};
+	uint8_t packet[HELPER_PACKET_MAX], again[HELPER_PACKET_MAX];
+	struct helper_request request;
+	size_t len;
+
+	for (int select = SELECT_SERIAL; select < SELECT_MAX; select++) {
+		len = build_provision(select, packet);
+		g_assert_cmpint(helper_request_parse(packet, len, &request), ==, 0);
+		g_assert_cmpint(request.wish.select, ==, select);
+		g_assert_cmpint(request.wish.zone, ==, ZONE_KERNEL);
+		g_assert_cmpmem(packet, len, again, helper_request_build(&request, again));
+		for (size_t n = 0; n < len; n++)
+			g_assert_cmpint(helper_request_parse(packet, n, &request), ==, -EPROTO);
+	}
+	for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+		len = build_provision(bad[i].select, packet);
+		packet[bad[i].at] = bad[i].byte;
+		if (helper_request_parse(packet, len, &request) != -EPROTO)
+			g_error("%zu: %u is taken", bad[i].at, bad[i].byte);
+	}
+	len = build_provision(SELECT_SERIAL, packet);
+	packet[AT_VERB] = HELPER_UNPROVISION;
+	packet[AT_AS] = packet[AT_ZONE] = 0;
+	memset(packet + AT_WISH_SIZE, 0, 8);
+	g_assert_cmpint(helper_request_parse(packet, len, &request), ==, 0);
+	g_assert_cmpint(request.verb, ==, HELPER_UNPROVISION);
+}
+
 static void test_reply(void)
 {
 	uint8_t packet[HELPER_PACKET_MAX];
@@ -106,6 +187,7 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/protocol/open", test_open);
 	g_test_add_func("/protocol/refused", test_refused);
+	g_test_add_func("/protocol/provision", test_provision);
 	g_test_add_func("/protocol/reply", test_reply);
 	return g_test_run();
 }

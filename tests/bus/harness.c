@@ -183,6 +183,7 @@ struct harness *harness_new(const struct harness_options *options)
 void harness_restart_daemon(struct harness *h)
 {
 	g_autofree char *state = g_build_filename(h->dir, "state", NULL);
+	g_autofree char *helper = g_build_filename(h->dir, "helper", NULL);
 	g_autoptr(GPtrArray) argv = g_ptr_array_new();
 	g_autofree char *log = harness_log(h);
 
@@ -196,6 +197,9 @@ void harness_restart_daemon(struct harness *h)
 	g_ptr_array_add(argv, h->config_path);
 	g_ptr_array_add(argv, "--state-dir");
 	g_ptr_array_add(argv, state);
+	/* Never the machine's own. */
+	g_ptr_array_add(argv, "--helper");
+	g_ptr_array_add(argv, h->options.with_helper ? helper : "none");
 	if (h->options.dry_run)
 		g_ptr_array_add(argv, "--dry-run");
 	g_ptr_array_add(argv, NULL);

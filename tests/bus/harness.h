@@ -15,6 +15,7 @@ struct harness_options {
 	const char *config; /* text of morseld.conf; NULL: empty */
 	bool with_bus;	    /* a dbus-daemon, and morseld on it */
 	bool dry_run;
+	bool with_helper;    /* a helper's socket is expected at DIR/helper */
 	rlim_t descriptors;  /* RLIMIT_NOFILE of the daemon; 0: as is */
 	bool user_namespace; /* the daemon in one that knows only its own user */
 };

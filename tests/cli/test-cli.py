@@ -43,7 +43,7 @@ RESIDENCY = {"offset_bytes": int, "length_bytes": int, "tiers": dict, "nodes": d
              "looked_at_bytes": int}
 RANGE = {"offset_bytes": int, "length_bytes": int, "tier": str, "nodes": dict,
          "present_bytes": int, "rule": str, "reason": str, "since_usec": int, "sampled": bool}
-JOB = {"id": int, "kind": str, "state": str, "morsel": str, "morsel_name": str, "tier": str,
+JOB = {"id": int, "kind": str, "state": str, "morsel": str, "morsel_name": str, "tier": str, "memory": str,
        "owner": int, "done_bytes": int, "total_bytes": int, "created_usec": int, "error": str,
        "result": dict}
 MOVED = {"moved_bytes": int, "already_bytes": int, "absent_bytes": int, "failed_bytes": int,
@@ -491,7 +491,7 @@ class Completion(Base):
         for verb in ("tiers", "tier", "list", "create", "destroy", "doctor", "help"):
             self.assertIn(verb, verbs)
         self.assertEqual(self.complete("morselctl", "--json", "doc"), ["doctor"])
-        self.assertEqual(self.complete("morselctl", "tier", ""), ["show"])
+        self.assertEqual(sorted(self.complete("morselctl", "tier", "")), ["provision", "show", "unprovision"])
         self.assertIn(tier, self.complete("morselctl", "tier", "show", ""))
         self.assertEqual(self.complete("morselctl", "show", "w"), ["weights"])
         self.assertEqual(self.complete("morselctl", "move", "weights", "--to", tier[:-1]), [tier])
@@ -514,7 +514,7 @@ class ManPages(unittest.TestCase):
         documented = set(re.findall(r"(?<![A-Za-z])Fl -([a-z][a-z-]*)", page))
         options = set()
         top = harness.run([MORSELCTL, "help"]).out
-        for verb in re.findall(r"(?m)^  ([a-z]+(?: show)?)(?= )", top):
+        for verb in re.findall(r"(?m)^  ([a-z]+(?: (?:show|provision|unprovision))?)(?= )", top):
             if verb == "help":
                 continue
             self.assertRegex(page, rf"(?m)^\.Ss {verb}( |$)")
