@@ -159,7 +159,8 @@ static void test_reload(void)
 	configure(&w, "[user 5]\nMorsels=5\n");
 	must_charge(a, QUOTA_MORSELS, 1);
 	must_refuse(a, QUOTA_MORSELS, 1, "limit is 5");
-	quota_uncharge(a, QUOTA_MORSELS, 5);
+	quota_uncharge(a, QUOTA_MORSELS, 4);
+	quota_uncharge(a, QUOTA_MORSELS, 1);
 	/* Where the cgroup is not known, the whole machine's limit holds, and the user's. */
 	quota_account_unref(a);
 	a = quota_account_get(w.quota, 6, "");

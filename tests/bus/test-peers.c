@@ -500,7 +500,7 @@ static void test_greetings(void)
 		harness_wait_descriptors(h, descriptors);
 		/* All in one piece, and without saying who: as newer sd-bus does. */
 		fd = harness_connect_raw(h);
-		say(fd, "\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n", 51);
+		say(fd, "\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n", 48);
 		{
 			g_autoptr(GString) heard = g_string_new(NULL);
 
