@@ -4,7 +4,6 @@
 #include <grp.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,38 +44,12 @@ static const char *morseld(void)
 	return path;
 }
 
-static void write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0 || write(fd, text, strlen(text)) < 0)
-		_exit(126);
-	close(fd);
-}
-
-static void enter_user_namespace(void)
-{
-	char map[64];
-	uid_t uid = geteuid();
-	gid_t gid = getegid();
-
-	if (unshare(CLONE_NEWUSER) < 0)
-		_exit(126);
-	g_snprintf(map, sizeof(map), "0 %u 1", uid);
-	write_file("/proc/self/uid_map", map);
-	write_file("/proc/self/setgroups", "deny");
-	g_snprintf(map, sizeof(map), "0 %u 1", gid);
-	write_file("/proc/self/gid_map", map);
-}
-
 static void child_setup(gpointer data)
 {
 	struct harness_options *o = data;
 
 	/* A test that fails aborts. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (o && o->user_namespace)
-		enter_user_namespace();
 	if (o && o->descriptors > 0)
 		setrlimit(RLIMIT_NOFILE, &(struct rlimit){ o->descriptors, o->descriptors });
 }
@@ -188,6 +161,11 @@ void harness_restart_daemon(struct harness *h)
 	g_autofree char *log = harness_log(h);
 
 	h->log_seen = strlen(log);
+	if (h->options.user_namespace) {
+		g_ptr_array_add(argv, "unshare");
+		g_ptr_array_add(argv, "--user");
+		g_ptr_array_add(argv, "--map-root-user");
+	}
 	g_ptr_array_add(argv, (char *)morseld());
 	g_ptr_array_add(argv, "--address");
 	g_ptr_array_add(argv, h->bus_address ? h->bus_address : "none");
