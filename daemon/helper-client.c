@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <glib.h>
 #include <poll.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -18,7 +19,7 @@
 #define PAUSE_USEC (60 * UINT64_C(1000000))
 
 static const char *socket_path;
-static GMutex lock;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* Below the lock: the connection for opening files, -1: none; and until when not to try. */
 static int opening = -1;
 static uint64_t paused_until;
@@ -122,9 +123,9 @@ int helper_client_open(const char *path)
 
 	if (g_strlcpy(request.path, path, sizeof(request.path)) >= sizeof(request.path))
 		return -ENAMETOOLONG;
-	g_mutex_lock(&lock);
+	pthread_mutex_lock(&lock);
 	r = open_locked(&request);
-	g_mutex_unlock(&lock);
+	pthread_mutex_unlock(&lock);
 	return r;
 }
 
