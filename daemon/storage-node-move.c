@@ -281,16 +281,18 @@ static int move_by_threads(struct move_job *job, struct storage_move_result *res
 static int set_policy(struct storage_object *o, uint64_t offset, uint64_t length,
 		      const struct tier *tier)
 {
-	const struct nodeset *allow = o->placement && o->placement->allow->len > 0 ? &o->allow
-										   : NULL;
+	bool restricted = o->placement && o->placement->allow->len > 0;
+	struct nodeset allow = o->allow;
 	struct node_policy policy;
 	int r;
 
+	/* It is among those that are allowed, but may have come after the object. */
+	policy_add_nodes(&allow, tier);
 	if (o->backing == PAGES_HUGETLB)
 		return -EOPNOTSUPP;
 	if (o->node->caps.mbind < 0)
 		return o->node->single_node ? 0 : -EOPNOTSUPP;
-	node_policy_towards(tier, allow, &o->node->caps, &policy);
+	node_policy_towards(tier, restricted ? &allow : NULL, &o->node->caps, &policy);
 
 	pthread_mutex_lock(&o->lock);
 	if (!o->moved)

@@ -17,7 +17,7 @@ char *tier_refusal(const struct tier *tier)
 			       tier_state_to_string(tier->state), reason);
 }
 
-static void add_nodes(struct nodeset *set, const struct tier *tier)
+void policy_add_nodes(struct nodeset *set, const struct tier *tier)
 {
 	for (unsigned int i = 0; i < tier->nodes->len; i++)
 		nodeset_add(set, g_array_index(tier->nodes, int, i));
@@ -34,7 +34,7 @@ void node_policy_towards(const struct tier *tier, const struct nodeset *allow,
 		p.nodes = *allow;
 	} else if (tier->nodes->len > 1 && caps->preferred_many && caps->home_node) {
 		p.mode = NODE_MPOL_PREFERRED_MANY;
-		add_nodes(&p.nodes, tier);
+		policy_add_nodes(&p.nodes, tier);
 	} else {
 		nodeset_add(&p.nodes, p.home);
 	}
@@ -144,7 +144,7 @@ static int plan_fill(struct policy_plan *plan, const struct inventory *inv,
 	if (r < 0)
 		return r;
 	for (unsigned int i = 0; i < allowed->len; i++)
-		add_nodes(allow, allowed->pdata[i]);
+		policy_add_nodes(allow, allowed->pdata[i]);
 
 	if (p->spread->len > 0)
 		return plan_spread(plan, inv, p, size, caps, restricted ? allow : NULL, ret_error);
@@ -166,7 +166,7 @@ static int plan_fill(struct policy_plan *plan, const struct inventory *inv,
 	if (!restricted && preferred->len > 1 && caps->preferred_many && caps->home_node) {
 		plan->base.mode = NODE_MPOL_PREFERRED_MANY;
 		for (unsigned int i = 0; i < preferred->len; i++)
-			add_nodes(&plan->base.nodes, preferred->pdata[i]);
+			policy_add_nodes(&plan->base.nodes, preferred->pdata[i]);
 	}
 	return 0;
 }
@@ -189,6 +189,20 @@ int policy_plan_new(const struct inventory *inv, const struct placement *p, uint
 	*ret_allow = allow;
 	*ret_plan = plan;
 	return 0;
+}
+
+void policy_allow_nodes(const struct inventory *inv, const struct placement *p,
+			struct nodeset *ret_allow)
+{
+	struct nodeset allow = {};
+
+	for (unsigned int i = 0; p && i < p->allow->len; i++) {
+		const struct tier *tier = inventory_tier(inv, p->allow->pdata[i]);
+
+		if (tier && tier_has_pages(tier))
+			policy_add_nodes(&allow, tier);
+	}
+	*ret_allow = allow;
 }
 
 struct policy_plan *policy_plan_free(struct policy_plan *plan)

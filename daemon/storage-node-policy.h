@@ -48,6 +48,11 @@ struct policy_plan {
 int policy_plan_new(const struct inventory *inv, const struct placement *p, uint64_t size,
 		    const struct node_caps *caps, struct nodeset *ret_allow,
 		    struct policy_plan **ret_plan, char **ret_error);
+/* Nodes of those of p->allow's tiers that take pages now. p may be NULL. */
+void policy_allow_nodes(const struct inventory *inv, const struct placement *p,
+			struct nodeset *ret_allow);
+/* Of all nodes of a tier. */
+void policy_add_nodes(struct nodeset *set, const struct tier *tier);
 struct policy_plan *policy_plan_free(struct policy_plan *plan); /* takes NULL, returns NULL */
 /* The policy in force at offset. */
 const struct node_policy *policy_plan_at(const struct policy_plan *plan, uint64_t offset);

@@ -124,23 +124,30 @@ static bool node_needs_prepare(const struct storage_object *o)
 	return !o->prepared;
 }
 
-static int node_create(struct storage *s, const struct inventory *inv, const char *label,
-		       uint64_t size, struct placement *p, struct storage_object **ret_object,
-		       char **ret_error)
+struct storage_object *node_object_new(struct node_storage *node, const char *label, uint64_t size,
+				       struct placement *p)
 {
 	struct storage_object *o = g_new0(struct storage_object, 1);
-	int r = 0;
 
-	o->node = (struct node_storage *)s;
+	o->node = node;
 	o->label = g_strdup(label ?: "");
 	o->fd = -1;
 	o->size = size;
 	o->page_size = 4096;
+	o->placement = p ? placement_ref(p) : NULL;
 	pthread_mutex_init(&o->lock, NULL);
-	if (p) {
-		o->placement = placement_ref(p);
+	return o;
+}
+
+static int node_create(struct storage *s, const struct inventory *inv, const char *label,
+		       uint64_t size, struct placement *p, struct storage_object **ret_object,
+		       char **ret_error)
+{
+	struct storage_object *o = node_object_new((struct node_storage *)s, label, size, p);
+	int r = 0;
+
+	if (p)
 		r = placement_check(p, ret_error);
-	}
 	if (r >= 0)
 		r = check_size(o->label, size, p ? p->page_size : 4096, ret_error);
 	if (r >= 0)
@@ -198,6 +205,11 @@ static int node_open_fd(struct storage_object *o, bool writable)
 	return fd < 0 ? -errno : fd;
 }
 
+static int node_descriptor(const struct storage_object *o)
+{
+	return o->fd;
+}
+
 static enum page_backing node_page_backing(const struct storage_object *o)
 {
 	return o->backing;
@@ -234,11 +246,13 @@ int node_check_range(const struct storage_object *o, uint64_t offset, uint64_t l
 
 static const struct storage_ops node_ops = {
 	.create = node_create,
+	.adopt = node_adopt,
 	.free = node_free,
 	.needs_prepare = node_needs_prepare,
 	.prepare = node_prepare,
 	.populate = node_populate,
 	.open_fd = node_open_fd,
+	.descriptor = node_descriptor,
 	.page_backing = node_page_backing,
 	.allocated = node_allocated,
 	.move = node_move,

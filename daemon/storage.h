@@ -13,7 +13,7 @@
  * The interface of the three storages (DESIGN §1): node now, module and pool later. A storage knows
  * bytes and nodes; names, owners and rights are the registry's.
  *
- * Threads: create, free and open_fd run on the event loop and must not block (what a new object
+ * Threads: create, adopt, free and open_fd run on the event loop and must not block (what a new object
  * still needs and takes long is left to prepare). prepare, populate, move and residency run on
  * workers, several at once, on the same object too; they may run while clients use the object.
  * Objects are reference counted by the registry: an object outlives every call on it.
@@ -96,6 +96,14 @@ struct storage_ops {
 	int (*create)(struct storage *s, const struct inventory *inv, const char *label,
 		      uint64_t size, struct placement *p, struct storage_object **ret_object,
 		      char **ret_error);
+	/*
+	 * An object from before the daemon's start, of which a descriptor is left (descriptor() of
+	 * then). fd is taken over, on failure too. The policies that were set on it are still in force;
+	 * tiers of p that are no longer there do not hinder. -EINVAL: it is not such an object (*ret_error).
+	 */
+	int (*adopt)(struct storage *s, const struct inventory *inv, const char *label,
+		     uint64_t size, struct placement *p, enum page_backing backing, int fd,
+		     struct storage_object **ret_object, char **ret_error);
 	struct storage_object *(*free)(struct storage_object *o);
 	/*
 	 * Must a worker call prepare() before the object is handed out (hugetlb pages, or a long list
@@ -109,6 +117,8 @@ struct storage_ops {
 			storage_progress_t progress, void *userdata, char **ret_error);
 	/* A new descriptor, O_CLOEXEC, that the caller owns; read-only when !writable. */
 	int (*open_fd)(struct storage_object *o, bool writable);
+	/* One that stands for the object itself, for adopt(): borrowed, the object's. */
+	int (*descriptor)(const struct storage_object *o);
 	enum page_backing (*page_backing)(const struct storage_object *o);
 	/* Bytes that exist now (in memory or swapped): exact, O(1). */
 	int (*allocated)(struct storage_object *o, uint64_t *ret_bytes);
