@@ -38,6 +38,9 @@ static void print_stats(json_t *stats)
 	print_count("Created:", stats, "created");
 	print_count("Destroyed:", stats, "destroyed");
 	print_count("Opened:", stats, "opened");
+	print_count("Restored:", stats, "restored");
+	print_count("Lost:", stats, "lost");
+	print_count("Kept:", stats, "kept");
 	print_count("Jobs running:", stats, "jobs_running");
 	print_bytes("Moved:", stats, "moved_bytes");
 	print_bytes("Could not move:", stats, "move_failed_bytes");

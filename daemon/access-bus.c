@@ -5,6 +5,7 @@
 #include "bus-options.h"
 #include "manager.h"
 #include "morsel-bus.h"
+#include "persist.h"
 
 #define UNSET UINT32_MAX
 
@@ -111,7 +112,8 @@ int set_access_call(struct call *call, sd_bus_error *error)
 		m->mode = o.mode;
 	if (o.group != UNSET)
 		m->group = o.group;
-	return sd_bus_reply_method_return(call->message, NULL);
+	persist_update(call->manager, m, morsel_bus_on_lasting, sd_bus_message_ref(call->message));
+	return 1;
 dry:
 	return bus_error_setf(error, ERROR_NOT_SUPPORTED,
 			      "dry run: would have changed the access of '%s'", m->name);

@@ -11,6 +11,7 @@
 #include "log.h"
 #include "manager.h"
 #include "morsel-bus.h"
+#include "persist.h"
 
 /* Tiers or nodes in one option: a machine has fewer. */
 #define LIST_MAX 64
@@ -283,10 +284,56 @@ static void record_creation(struct manager *manager, struct morsel *m)
 	g_ref_string_release(reason);
 }
 
-/* The object is there: make it visible and answer. Undone where the descriptor cannot be given. */
+/* Create's call while the new morsel is made lasting. */
+struct publication {
+	struct manager *manager;
+	struct morsel *morsel;
+	sd_bus_message *call, *reply;
+};
+
+static void log_failure(struct manager *manager, const struct morsel *m, const char *text)
+{
+	log_line(LOG_NOTICE, LOG_CREATE_FAILED, m->name, "morsel '%s' of %s: %s", m->name,
+		 users_name(manager->users, m->owner), text);
+}
+
+static void publication_end(int r, void *userdata)
+{
+	struct publication *p = userdata;
+	struct manager *manager = p->manager;
+	struct morsel *m = p->morsel;
+
+	if (r >= 0) {
+		registry_publish(manager->registry, m);
+		manager->stats.created++;
+		/* A caller that has gone meanwhile finds the morsel under its name when it comes back. */
+		(void)sd_bus_message_send(p->reply);
+	} else {
+		g_autofree char *text =
+			g_strdup_printf("the registry cannot be written: %s", g_strerror(-r));
+		sd_bus_error error = SD_BUS_ERROR_NULL;
+
+		registry_remove(manager->registry, m);
+		log_failure(manager, m, text);
+		/* Too large a file, or a user's share of the disk, is a full disk for whoever asked. */
+		bus_error_set(&error, r == -EFBIG || r == -EDQUOT ? -ENOSPC : r, text);
+		(void)sd_bus_reply_method_error(p->call, &error);
+		sd_bus_error_free(&error);
+	}
+	sd_bus_message_unref(p->call);
+	sd_bus_message_unref(p->reply);
+	morsel_unref(m);
+	g_free(p);
+}
+
+/*
+ * The object is there: make it lasting, then visible, and answer. On failure m stays the caller's, in the
+ * registry; else it is taken care of.
+ */
 static int publish(struct manager *manager, struct morsel *m, sd_bus_message *message)
 {
 	__attribute__((cleanup(sd_bus_message_unrefp))) sd_bus_message *reply = NULL;
+	struct publication *p;
 	char id[MORSEL_ID_LENGTH + 1];
 	int fd, r;
 
@@ -304,11 +351,12 @@ static int publish(struct manager *manager, struct morsel *m, sd_bus_message *me
 		return r;
 
 	record_creation(manager, m);
-	registry_publish(manager->registry, m);
-	manager->stats.created++;
-	/* A caller that has gone meanwhile finds the morsel under its name when it comes back. */
-	(void)sd_bus_message_send(reply);
-	return 0;
+	registry_number(manager->registry, m);
+	p = g_new(struct publication, 1);
+	*p = (struct publication){ manager, morsel_ref(m), sd_bus_message_ref(message),
+				   g_steal_pointer(&reply) };
+	persist_create(manager, m, publication_end, p);
+	return 1;
 }
 
 static bool on_progress(uint64_t done, uint64_t total, void *userdata)
@@ -341,10 +389,7 @@ static void creation_done(struct work *w, bool ran)
 	if (r < 0) {
 		registry_remove(manager->registry, c->morsel);
 		if (r != -EINVAL)
-			log_line(LOG_NOTICE, LOG_CREATE_FAILED, c->morsel->name,
-				 "morsel '%s' of %s: %s", c->morsel->name,
-				 users_name(manager->users, c->morsel->owner),
-				 c->text ? c->text : g_strerror(-r));
+			log_failure(manager, c->morsel, c->text ? c->text : g_strerror(-r));
 	}
 	late_call_end(&c->late, r, c->text);
 	morsel_unref(c->morsel);

@@ -69,6 +69,8 @@ static void examination_done(struct work *w, bool ran)
 	late_call_end(&x->late, r, NULL);
 	g_clear_pointer(&x->capabilities, g_array_unref);
 	g_free(x->facts.polkit);
+	g_free(x->facts.registry_trouble);
+	g_free(x->facts.keeper_trouble);
 	g_free(x);
 }
 
@@ -110,6 +112,16 @@ int doctor_call(struct call *call, sd_bus_error *error)
 	x->facts.descriptors = manager->descriptors;
 	x->facts.descriptors_used =
 		registry_morsels(manager->registry) + g_hash_table_size(manager->connections);
+	x->facts.state_dir = manager->options.state_dir;
+	x->facts.registry = manager->ledger != NULL;
+	x->facts.registry_trouble =
+		g_strdup(manager->ledger ? ledger_trouble(manager->ledger) : "");
+	x->facts.keeper_path = keeper_path(manager->keeper);
+	x->facts.keeper = keeper_state(manager->keeper);
+	x->facts.keeper_trouble = g_strdup(keeper_trouble(manager->keeper));
+	x->facts.morsels = registry_morsels(manager->registry);
+	x->facts.kept = keeper_held(manager->keeper);
+	x->facts.lost = manager->stats.lost;
 	x->work.run = examination_run;
 	x->work.done = examination_done;
 	x->work.owner = call->caller->uid;

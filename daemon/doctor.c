@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/bpf.h>
 #include <linux/capability.h>
 #include <stdio.h>
@@ -426,6 +427,54 @@ static void examine_process(GArray *list, struct doctor_facts *f)
 		    "LimitNOFILE= of morseld.service");
 }
 
+/* What would be left if this process ended now. */
+static void examine_lasting(GArray *list, const struct doctor_facts *f)
+{
+	g_autofree char *lost =
+		f->lost > 0
+			? g_strdup_printf("; %" PRIu64
+					  " morsels were lost before the last start, see %s/lost",
+					  f->lost, f->state_dir)
+			: g_strdup("");
+
+	if (!f->registry)
+		add(list, "registry", DOCTOR_MISSING,
+		    g_strdup("morseld was started without --state-dir, or for a dry run"),
+		    "morsels have names as long as morseld runs", "--state-dir");
+	else if (f->registry_trouble[0])
+		add(list, "registry", DOCTOR_DEGRADED,
+		    g_strdup_printf("%s cannot be written: %s%s", f->state_dir, f->registry_trouble,
+				    lost),
+		    "nothing is created or moved; all else is written when it can be",
+		    "room on that file system");
+	else
+		add(list, "registry", f->lost > 0 ? DOCTOR_DEGRADED : DOCTOR_OK,
+		    g_strdup_printf("%u morsels in %s%s", f->morsels, f->state_dir, lost), "", "");
+
+	switch (f->keeper) {
+	case KEEPER_NONE:
+		add(list, "keeper", DOCTOR_MISSING,
+		    g_strdup("morseld was started without --keeper and --state-dir"),
+		    "morsels that no program maps end with morseld", "--keeper");
+		break;
+	case KEEPER_COMPLETE:
+		add(list, "keeper", DOCTOR_OK,
+		    g_strdup_printf("%s holds %u of %u morsels", f->keeper_path, f->kept,
+				    f->morsels),
+		    "", "");
+		break;
+	case KEEPER_AWAY:
+	case KEEPER_FILLING:
+	case KEEPER_FULL:
+		add(list, "keeper", DOCTOR_DEGRADED,
+		    g_strdup_printf("%s holds %u of %u morsels%s%s", f->keeper_path, f->kept,
+				    f->morsels, f->keeper_trouble[0] ? ": " : "",
+				    f->keeper_trouble),
+		    "the others end with morseld if no program maps them",
+		    "systemctl status morsel-keeper; morseld hands them over by itself");
+	}
+}
+
 GArray *doctor_examine(struct doctor_facts *facts)
 {
 	GArray *list = g_array_new(FALSE, FALSE, sizeof(struct capability));
@@ -445,5 +494,6 @@ GArray *doctor_examine(struct doctor_facts *facts)
 	examine_calls(list);
 	examine_privilege(list);
 	examine_process(list, facts);
+	examine_lasting(list, facts);
 	return list;
 }

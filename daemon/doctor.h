@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "keeper.h"
+
 /*
  * What this machine and this process can do: one capability each, what is used instead where it is not
  * there, and how to get more. Found out by looking and trying, never from version numbers (but for the
@@ -32,6 +34,14 @@ struct doctor_facts {
 	unsigned int memory_nodes; /* nodes with memory that tiers are made of */
 	bool has_hmat;		   /* some number of a tier comes from it */
 	unsigned int descriptors, descriptors_used;
+	const char *state_dir;	 /* NULL: none; borrowed */
+	bool registry;		 /* what is there is written down */
+	char *registry_trouble;	 /* why it cannot be, or ""; owned by who made this */
+	const char *keeper_path; /* NULL: none; borrowed */
+	enum keeper_state keeper;
+	char *keeper_trouble; /* owned by who made this */
+	unsigned int morsels, kept;
+	uint64_t lost; /* at the start */
 
 	/* Found out: */
 	bool cap_sys_nice;

@@ -106,9 +106,9 @@ static void dump_jobs(GString *s, struct manager *m)
 			" %s%s%s\n",
 			job->id, job_kind_to_string(job->kind), job_state_to_string(job->state),
 			job->morsel_id, job->morsel_name,
-			job->tier ? job->tier->name : job->provision->name,
+			job->provision ? job->provision->name : job->tier_name,
 			users_name(m->users, job->owner), (uint64_t)atomic_load(&job->done),
-			(uint64_t)atomic_load(&job->total), job->tier ? "bytes" : "steps",
+			(uint64_t)atomic_load(&job->total), job->provision ? "steps" : "bytes",
 			job->state >= JOB_DONE && job->error ? ": " : "",
 			job->state >= JOB_DONE && job->error ? job->error : "");
 }

@@ -17,9 +17,9 @@
 /* Calls of Wait on one job. */
 #define WAITERS_MAX 64
 
-void job_bus_path(const struct job *job, char path[static 64])
+void job_bus_path(uint32_t job, char path[static 64])
 {
-	snprintf(path, 64, PREFIX "/%" PRIu32, job->id);
+	snprintf(path, 64, PREFIX "/%" PRIu32, job);
 }
 
 static struct job *find_job(struct manager *manager, const char *path)
@@ -143,13 +143,12 @@ int job_bus_append(sd_bus_message *m, const struct job *job)
 	r = sd_bus_message_append(m, "{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}", "id", "u",
 				  job->id, "kind", "s", job_kind_to_string(job->kind), "state", "s",
 				  job_state_to_string(job->state), "morsel", "s", job->morsel_id,
-				  "morsel_name", "s", job->morsel_name, "tier", "s",
-				  job->tier ? job->tier->name : "", "memory", "s",
-				  job->provision ? job->provision->name : "", "owner", "u",
-				  job->owner, "done_bytes", "t", (uint64_t)atomic_load(&job->done),
-				  "total_bytes", "t", (uint64_t)atomic_load(&job->total),
-				  "created_usec", "t", job->created_usec, "error", "s",
-				  job_error(job));
+				  "morsel_name", "s", job->morsel_name, "tier", "s", job->tier_name,
+				  "memory", "s", job->provision ? job->provision->name : "",
+				  "owner", "u", job->owner, "done_bytes", "t",
+				  (uint64_t)atomic_load(&job->done), "total_bytes", "t",
+				  (uint64_t)atomic_load(&job->total), "created_usec", "t",
+				  job->created_usec, "error", "s", job_error(job));
 	if (r < 0)
 		return r;
 	r = sd_bus_message_open_container(m, 'e', "sv");
@@ -397,7 +396,7 @@ void job_bus_tell_changed(struct job *job)
 
 	if (!job->starter)
 		return;
-	job_bus_path(job, path);
+	job_bus_path(job->id, path);
 	if (sd_bus_message_new_signal(job->starter->bus, &m, path, PROPERTIES,
 				      "PropertiesChanged") < 0 ||
 	    sd_bus_message_append(m, "s", BUS_JOB) < 0 ||
@@ -413,7 +412,7 @@ void job_bus_tell_removed(struct job *job)
 
 	if (!job->starter)
 		return;
-	job_bus_path(job, path);
+	job_bus_path(job->id, path);
 	if (sd_bus_message_new_signal(job->starter->bus, &m, BUS_PATH, BUS_MANAGER, "JobRemoved") <
 		    0 ||
 	    sd_bus_message_append(m, "os", path, job_state_to_string(job->state)) < 0)

@@ -11,7 +11,7 @@ int job_bus_attach(struct connection *c);
 /* On a bus: properties are answered only when it is known who asks, which sd-bus's own way of getting
  * properties cannot wait for. */
 int job_bus_filter(struct connection *c);
-void job_bus_path(const struct job *job, char path[static 64]);
+void job_bus_path(uint32_t job, char path[static 64]);
 /* An element of ListJobs: a{sv}. */
 int job_bus_append(sd_bus_message *m, const struct job *job);
 /* To the connection that started it, if it is still there. */

@@ -6,8 +6,10 @@
 #include "clock.h"
 #include "job-bus.h"
 #include "job.h"
+#include "ledger-record.h"
 #include "log.h"
 #include "manager.h"
+#include "persist.h"
 #include "provision.h"
 
 /* PropertiesChanged at most this often. */
@@ -71,7 +73,8 @@ static void job_unrefp(gpointer p)
 
 const char *job_state_to_string(enum job_state s)
 {
-	static const char *const names[] = { "queued", "running", "done", "failed", "cancelled" };
+	static const char *const names[] = { "queued", "running",   "done",
+					     "failed", "cancelled", "interrupted" };
 
 	return names[s];
 }
@@ -256,14 +259,14 @@ static void record_move(struct job *job, uint64_t now_usec)
 		length = MIN(length, atomic_load(&job->done) / 4096 * 4096);
 	if (length == 0)
 		return;
-	text = g_strdup_printf("moved to %s by %s (job %" PRIu32 "%s)", job->tier->name,
+	text = g_strdup_printf("moved to %s by %s (job %" PRIu32 "%s)", job->tier_name,
 			       users_name(job->manager->users, job->owner), job->id,
 			       job->state == JOB_DONE	  ? ""
 			       : job->state == JOB_FAILED ? ", which failed"
 							  : ", which was cancelled");
 	rule = g_ref_string_new_intern("move");
 	reason = g_ref_string_new(text);
-	morsel_record(job->morsel, job->offset, length, job->tier->name, rule, reason, now_usec);
+	morsel_record(job->morsel, job->offset, length, job->tier_name, rule, reason, now_usec);
 	g_ref_string_release(rule);
 	g_ref_string_release(reason);
 }
@@ -276,17 +279,26 @@ static void log_end(struct job *job)
 	if (job->state == JOB_FAILED)
 		log_line(LOG_WARNING, LOG_MOVE_FAILED, job->morsel_id,
 			 "job %" PRIu32 ": moving %s (%s) to %s: %s", job->id, job->morsel_id,
-			 job->morsel_name, job->tier->name, job->error);
+			 job->morsel_name, job->tier_name, job->error);
 	else
 		log_line(LOG_INFO, LOG_MOVE_ENDED, job->morsel_id,
 			 "job %" PRIu32 ": move of %s (%s) to %s %s: %" PRIu64
 			 " bytes moved, %" PRIu64 " were there, %" PRIu64 " failed",
-			 job->id, job->morsel_id, job->morsel_name, job->tier->name,
+			 job->id, job->morsel_id, job->morsel_name, job->tier_name,
 			 job_state_to_string(job->state), job->moved.moved, job->moved.already,
 			 job->moved.failed);
 }
 
 static void start_next(struct jobs *jobs);
+
+static void add_finished(struct jobs *jobs, struct job *job)
+{
+	g_queue_push_tail_link(&jobs->finished, &job->link);
+	while (g_queue_get_length(&jobs->finished) > JOBS_FINISHED_MAX)
+		forget_finished(jobs, g_queue_peek_head(&jobs->finished));
+	if (!jobs->expire)
+		expire_later(jobs);
+}
 
 static void end(struct job *job, enum job_state state)
 {
@@ -315,6 +327,11 @@ static void end(struct job *job, enum job_state state)
 		record_move(job, now_realtime());
 	}
 	log_end(job);
+	/* One that is cut off by the daemon's own end is told by the next start. */
+	if (!jobs->stopping && !job->provision) {
+		persist_update(manager, job->morsel, NULL, NULL);
+		persist_job_end(job);
+	}
 
 	job->morsel = morsel_unref(job->morsel);
 	quota_uncharge(job->account, QUOTA_JOBS, 1);
@@ -327,11 +344,7 @@ static void end(struct job *job, enum job_state state)
 		sd_bus_message_unref(waiter);
 	}
 
-	g_queue_push_tail_link(&jobs->finished, &job->link);
-	while (g_queue_get_length(&jobs->finished) > JOBS_FINISHED_MAX)
-		forget_finished(jobs, g_queue_peek_head(&jobs->finished));
-	if (!jobs->expire)
-		expire_later(jobs);
+	add_finished(jobs, job);
 }
 
 static void job_done(struct work *w, bool ran)
@@ -445,6 +458,7 @@ int jobs_move(struct jobs *jobs, struct morsel *m, struct tier *tier, uint64_t o
 	job->morsel_owner = m->owner;
 	job->morsel_name = g_strdup(m->name);
 	job->tier = tier_ref(tier);
+	job->tier_name = g_intern_string(tier->name);
 	job->offset = offset;
 	job->length = length;
 	atomic_init(&job->total, length);
@@ -482,6 +496,7 @@ int jobs_provision(struct jobs *jobs, struct provision *p, const struct caller *
 		return r;
 	}
 	job->provision = p;
+	job->tier_name = "";
 	job->morsel_name = g_strdup("");
 	/* The helper does one after another itself; until its turn a job has no steps. */
 	job->state = JOB_RUNNING;
@@ -491,6 +506,41 @@ int jobs_provision(struct jobs *jobs, struct provision *p, const struct caller *
 
 	*ret_job = job;
 	return 0;
+}
+
+void jobs_set_last(struct jobs *jobs, uint32_t id)
+{
+	jobs->last_id = id;
+}
+
+void jobs_add_interrupted(struct jobs *jobs, const struct ledger_job *lasting)
+{
+	struct job *job = g_new0(struct job, 1);
+
+	g_ref_count_init(&job->refs);
+	job->manager = jobs->manager;
+	job->id = lasting->id;
+	job->state = job->told_state = JOB_INTERRUPTED;
+	job->owner = lasting->owner;
+	sd_id128_to_string(lasting->morsel, job->morsel_id);
+	job->morsel_owner = lasting->morsel_owner;
+	job->morsel_name = g_strdup(lasting->morsel_name);
+	job->tier_name = g_intern_string(lasting->tier);
+	job->offset = lasting->offset;
+	job->length = lasting->length;
+	job->created_usec = lasting->created_usec;
+	job->ended_usec = now_monotonic();
+	atomic_init(&job->total, lasting->length);
+	storage_move_result_init(&job->moved);
+	job->error = g_strdup("morseld ended before the move did; every page is intact, in its old"
+			      " place or the new one");
+	g_queue_init(&job->waiters);
+	job->link.data = job;
+	g_tree_insert(jobs->by_id, GUINT_TO_POINTER(job->id), job);
+	log_line(LOG_WARNING, LOG_MOVE_INTERRUPTED, job->morsel_id,
+		 "job %" PRIu32 ": move of %s (%s) to %s was interrupted by the end of morseld",
+		 job->id, job->morsel_id, job->morsel_name, job->tier_name);
+	add_finished(jobs, job);
 }
 
 struct job *jobs_find(struct jobs *jobs, uint32_t id)

@@ -24,7 +24,8 @@ enum job_state {
 	JOB_RUNNING,
 	JOB_DONE,
 	JOB_FAILED,
-	JOB_CANCELLED
+	JOB_CANCELLED,
+	JOB_INTERRUPTED, /* by the end of the daemon before this one */
 };
 const char *job_state_to_string(enum job_state s);
 
@@ -53,7 +54,8 @@ struct job {
 	char morsel_id[MORSEL_ID_LENGTH + 1];
 	uid_t morsel_owner;
 	char *morsel_name;
-	struct tier *tier; /* of a move */
+	struct tier *tier;     /* of a move; NULL once interrupted */
+	const char *tier_name; /* "": not of a move */
 	uint64_t offset, length;
 	bool dry_run;
 	uint64_t created_usec; /* real-time clock */
@@ -99,6 +101,12 @@ int jobs_move(struct jobs *jobs, struct morsel *m, struct tier *tier, uint64_t o
 int jobs_provision(struct jobs *jobs, struct provision *p, const struct caller *caller,
 		   struct connection *starter, const char *destination, struct job **ret_job,
 		   char **ret_text);
+
+/* Ids up to this one were given before the start. */
+void jobs_set_last(struct jobs *jobs, uint32_t id);
+struct ledger_job;
+/* One of before the start that had not ended, with its id: it is logged and listed as ended. */
+void jobs_add_interrupted(struct jobs *jobs, const struct ledger_job *lasting);
 
 struct job *jobs_find(struct jobs *jobs, uint32_t id); /* NULL: there is none (any more) */
 /* By id, ascending: the first with an id over after. */

@@ -134,10 +134,26 @@ static void end_all(struct keeper *k)
 		op_end(op, false);
 }
 
+static int send_ops(struct keeper *k);
+
+void keeper_flush(struct keeper *k)
+{
+	GQueue left = G_QUEUE_INIT;
+	struct op *op;
+
+	while (k->fd >= 0 && !g_queue_is_empty(&k->ops) && send_ops(k) > 0)
+		;
+	while ((op = g_queue_pop_head(&k->ops)))
+		g_queue_push_tail(&left, op);
+	while ((op = g_queue_pop_head(&left)))
+		op_end(op, false);
+}
+
 struct keeper *keeper_free(struct keeper *k)
 {
 	if (!k)
 		return NULL;
+	keeper_flush(k);
 	disconnect(k);
 	forget_source(&k->retry);
 	end_all(k);
@@ -469,6 +485,22 @@ static int on_wait(sd_event_source *s, uint64_t usec, void *userdata)
 	return 0;
 }
 
+/* Something is to come from it, or to be taken by it. */
+static void watch_for_stall(struct keeper *k)
+{
+	if (!k->stall)
+		(void)sd_event_add_time_relative(k->event, &k->stall, CLOCK_MONOTONIC, STALL_USEC,
+						 0, on_stall, k);
+}
+
+/* It has taken or given something. */
+static void progress(struct keeper *k)
+{
+	forget_source(&k->stall);
+	if (!g_queue_is_empty(&k->drops))
+		watch_for_stall(k);
+}
+
 static int on_pump(sd_event_source *s, void *userdata)
 {
 	struct keeper *k = userdata;
@@ -478,7 +510,7 @@ static int on_pump(sd_event_source *s, void *userdata)
 		r = send_some(k);
 		if (r <= 0)
 			break;
-		forget_source(&k->stall);
+		progress(k);
 	}
 	if (k->fd < 0 || r == 0)
 		return 0;
@@ -490,9 +522,7 @@ static int on_pump(sd_event_source *s, void *userdata)
 		lost(k, r);
 		return 0;
 	}
-	if (!k->stall)
-		(void)sd_event_add_time_relative(k->event, &k->stall, CLOCK_MONOTONIC, STALL_USEC,
-						 0, on_stall, k);
+	watch_for_stall(k);
 	if (r == -EAGAIN) {
 		sd_event_source_set_io_events(k->io, EPOLLIN | EPOLLOUT);
 		return 0;
@@ -522,6 +552,7 @@ static int take_in(struct keeper *k)
 	case KEEPER_DROPPED:
 		for (uint64_t i = 0; i < m.head.value && (op = g_queue_pop_head(&k->drops)); i++)
 			op_end(op, true);
+		progress(k);
 		return 0;
 	case KEEPER_SWEPT:
 		if (k->state == KEEPER_FILLING && !k->fill)

@@ -27,7 +27,9 @@ enum keeper_state {
 
 /* path: its socket, NULL for none. */
 struct keeper *keeper_new(sd_event *event, const char *path);
-/* Leaves the keeper what it has. Takes NULL, returns NULL. */
+/* The end is near: send what can be sent now, and let go those who wait for more than that. */
+void keeper_flush(struct keeper *k);
+/* Sends what it can and leaves the keeper what it has. Takes NULL, returns NULL. */
 struct keeper *keeper_free(struct keeper *k);
 
 /* What the keeper gave back: frees the descriptors that nobody took. */

@@ -18,7 +18,8 @@ static const char *const new_names[2] = { "registry.new", "registry.copy.new" };
 struct change {
 	enum ledger_kind kind;
 	sd_id128_t id;
-	GBytes *body; /* NULL: a drop */
+	GBytes *body;  /* NULL: a drop */
+	bool happened; /* it cannot fail any more */
 	ledger_done_t done;
 	void *userdata;
 };
@@ -248,11 +249,6 @@ static int sync_files(struct ledger *l)
 	return 0;
 }
 
-static bool waits(const struct change *c)
-{
-	return c->body && c->done;
-}
-
 static void group_run(struct work *w)
 {
 	struct group *g = (struct group *)w;
@@ -269,7 +265,7 @@ static void group_run(struct work *w)
 	for (unsigned int i = 0; i < g->changes->len; i++) {
 		const struct change *c = &g_array_index(g->changes, struct change, i);
 
-		if (r < 0 && waits(c))
+		if (r < 0 && !c->happened)
 			continue;
 		ledger_apply(&l->image, c->kind, c->id, c->body);
 		applied++;
@@ -350,7 +346,7 @@ static void group_end(struct group *g)
 		const struct change *c = &g_array_index(g->changes, struct change, i);
 
 		if (c->done)
-			c->done(waits(c) ? g->r : 0, c->userdata);
+			c->done(c->happened ? 0 : g->r, c->userdata);
 	}
 	g_array_unref(g->changes);
 	g_free(g->trouble);
@@ -441,8 +437,14 @@ int ledger_open(sd_event *event, int dir_fd, struct ledger **ret_ledger, char **
 		l->image.boot = boot;
 		l->stale = true;
 	}
-	if (l->stale)
-		open_group(l);
+	if (l->stale) {
+		r = rewrite(l);
+		l->stale = r < 0;
+		if (r < 0) {
+			set_trouble(l, g_strerror(-r));
+			after(l, &l->retry, LEDGER_RETRY_USEC, on_retry);
+		}
+	}
 	*ret_ledger = l;
 	return 0;
 }
@@ -499,13 +501,19 @@ static void push(struct ledger *l, struct change c)
 void ledger_put(struct ledger *l, enum ledger_kind kind, sd_id128_t id, GBytes *body,
 		ledger_done_t done, void *userdata)
 {
-	push(l, (struct change){ kind, id, body, done, userdata });
+	push(l, (struct change){ kind, id, body, false, done, userdata });
+}
+
+void ledger_update(struct ledger *l, enum ledger_kind kind, sd_id128_t id, GBytes *body,
+		   ledger_done_t done, void *userdata)
+{
+	push(l, (struct change){ kind, id, body, true, done, userdata });
 }
 
 void ledger_drop(struct ledger *l, enum ledger_kind kind, sd_id128_t id, ledger_done_t done,
 		 void *userdata)
 {
-	push(l, (struct change){ kind, id, NULL, done, userdata });
+	push(l, (struct change){ kind, id, NULL, true, done, userdata });
 }
 
 const char *ledger_trouble(const struct ledger *l)

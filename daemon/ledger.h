@@ -46,10 +46,13 @@ bool ledger_doubtful(const struct ledger *l);
 bool ledger_rebooted(const struct ledger *l);
 
 typedef void (*ledger_done_t)(int r, void *userdata);
-/* body is taken over. done: -ENOSPC and others; NULL: nobody waits, it has happened. */
+/* body is taken over. done: -ENOSPC and others, and then nothing is left of it. */
 void ledger_put(struct ledger *l, enum ledger_kind kind, sd_id128_t id, GBytes *body,
 		ledger_done_t done, void *userdata);
-/* done (may be NULL) is always given 0: see above. */
+/* Of what has happened already, though somebody waits. done (may be NULL) is always given 0: see above. */
+void ledger_update(struct ledger *l, enum ledger_kind kind, sd_id128_t id, GBytes *body,
+		   ledger_done_t done, void *userdata);
+/* The same of a drop. */
 void ledger_drop(struct ledger *l, enum ledger_kind kind, sd_id128_t id, ledger_done_t done,
 		 void *userdata);
 

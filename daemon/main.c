@@ -13,8 +13,8 @@
 
 static int run(int argc, char **argv)
 {
-	g_autofree char *address = NULL, *listen_path = NULL, *config = NULL, *root = NULL,
-			*state_dir = NULL, *helper = NULL;
+	g_autofree char *keeper = NULL, *address = NULL, *listen_path = NULL, *config = NULL,
+			*root = NULL, *state_dir = NULL, *helper = NULL;
 	gboolean dry_run = FALSE, version = FALSE, debug = FALSE;
 	const GOptionEntry entries[] = {
 		{ "address", 0, 0, G_OPTION_ARG_STRING, &address,
@@ -30,6 +30,9 @@ static int run(int argc, char **argv)
 		  "Directory for lasting state, locked while the daemon runs", "DIR" },
 		{ "helper", 0, 0, G_OPTION_ARG_FILENAME, &helper,
 		  "morsel-helper's socket, or 'none' (default: " HELPER_SOCKET ")", "PATH" },
+		{ "keeper", 0, 0, G_OPTION_ARG_FILENAME, &keeper,
+		  "The socket of morsel-keeper, which holds morsels while the daemon is restarted",
+		  "PATH" },
 		{ "dry-run", 0, 0, G_OPTION_ARG_NONE, &dry_run,
 		  "Check every call, but create, move and destroy nothing", NULL },
 		{ "debug", 0, 0, G_OPTION_ARG_NONE, &debug, "Log more", NULL },
@@ -66,6 +69,7 @@ static int run(int argc, char **argv)
 	options.helper_path = helper ? (g_str_equal(helper, "none") ? NULL : helper)
 			      : root ? NULL
 				     : HELPER_SOCKET;
+	options.keeper_path = keeper;
 	options.dry_run = dry_run;
 
 	r = manager_new(&options, &manager);

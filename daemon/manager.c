@@ -18,6 +18,7 @@
 #include "manager.h"
 #include "morsel-bus.h"
 #include "provision.h"
+#include "restore.h"
 #include "tier-bus.h"
 
 /* Residency and explain of a large object take a core; one user's take all threads but one. */
@@ -370,6 +371,9 @@ static int add_signals(struct manager *m)
 	sigset_t set;
 	int r;
 
+	/* A file that may not grow is an error of writing it. */
+	if (signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
+		return -errno;
 	/* Before any thread is started: they inherit it. */
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
@@ -405,6 +409,24 @@ static int lock_state(struct manager *m)
 		return -EBUSY;
 	}
 	return 0;
+}
+
+/* What lasts, and whoever holds it while we are away. */
+static int open_ledger(struct manager *m)
+{
+	g_autofree char *text = NULL;
+	bool lasting = m->state_fd >= 0 && !m->dry_run;
+	int r;
+
+	/* A keeper without a registry would hold what nobody can name. */
+	m->keeper = keeper_new(m->event, lasting ? m->options.keeper_path : NULL);
+	if (!lasting)
+		return 0;
+	r = ledger_open(m->event, m->state_fd, &m->ledger, &text);
+	if (r < 0)
+		log_line(LOG_ERR, LOG_START_FAILED, m->options.state_dir, "%s: %s",
+			 m->options.state_dir, text);
+	return r;
 }
 
 static int read_machine(struct manager *m)
@@ -526,6 +548,8 @@ int manager_new(const struct manager_options *options, struct manager **ret_mana
 	if (r < 0)
 		goto out;
 	r = make_parts(m);
+	if (r >= 0)
+		r = open_ledger(m);
 	if (r < 0)
 		goto out;
 	if (m->real_root) {
@@ -549,6 +573,10 @@ int manager_new(const struct manager_options *options, struct manager **ret_mana
 			goto out;
 		}
 	}
+	/* Now that no other daemon has socket or state; whoever connects waits until the loop runs. */
+	r = restore(m);
+	if (r < 0)
+		goto out;
 	/* Only asks for a watchdog's life signs if the unit has one. */
 	r = sd_event_set_watchdog(m->event, true);
 	if (r < 0) {
@@ -602,6 +630,11 @@ struct manager *manager_free(struct manager *m)
 		listing_cancel_all(m);
 	m->queries = worker_pool_free(m->queries);
 	m->memory = worker_pool_free(m->memory);
+	/* What was asked for is still done and answered. */
+	if (m->keeper)
+		keeper_flush(m->keeper);
+	m->ledger = ledger_free(m->ledger);
+	m->keeper = keeper_free(m->keeper);
 
 	if (m->connections) {
 		g_hash_table_iter_init(&iter, m->connections);

@@ -13,6 +13,8 @@
 #include "gate.h"
 #include "inventory.h"
 #include "job.h"
+#include "keeper.h"
+#include "ledger.h"
 #include "linger.h"
 #include "listen.h"
 #include "quota.h"
@@ -31,6 +33,7 @@ struct manager_options {
 	const char *root;	 /* "/", or a directory that stands in for it */
 	const char *state_dir;	 /* or NULL: nothing lasts */
 	const char *helper_path; /* morsel-helper's socket, or NULL: there is none */
+	const char *keeper_path; /* or NULL: nothing outlives the daemon */
 	bool dry_run;
 };
 
@@ -60,6 +63,8 @@ struct manager {
 	struct registry *registry;
 	struct quota *quota;
 	struct linger *linger; /* destroyed, but still mapped by somebody */
+	struct keeper *keeper; /* never NULL */
+	struct ledger *ledger; /* NULL: nothing lasts */
 	struct jobs *jobs;
 	struct gate *gate;
 	struct authority *authority;

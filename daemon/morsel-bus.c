@@ -10,6 +10,7 @@
 #include "job-bus.h"
 #include "manager.h"
 #include "morsel-bus.h"
+#include "persist.h"
 
 int morsel_bus_find(struct call *call, const char *arg, enum registry_scope scope,
 		    struct morsel **ret_morsel, sd_bus_error *error)
@@ -250,6 +251,14 @@ int morsel_bus_find_changeable(struct call *call, const char *arg, const char *w
 	return 1;
 }
 
+void morsel_bus_on_lasting(int r, void *userdata)
+{
+	sd_bus_message *message = userdata;
+
+	(void)sd_bus_reply_method_return(message, NULL);
+	sd_bus_message_unref(message);
+}
+
 int destroy_call(struct call *call, sd_bus_error *error)
 {
 	const char *arg;
@@ -266,10 +275,44 @@ int destroy_call(struct call *call, sd_bus_error *error)
 		return bus_error_setf(error, ERROR_NOT_SUPPORTED,
 				      "dry run: would have destroyed '%s' of %" PRIu64 " bytes",
 				      m->name, m->size);
+	morsel_ref(m);
 	jobs_cancel_morsel(call->manager->jobs, m);
 	registry_remove(call->manager->registry, m);
 	call->manager->stats.destroyed++;
-	return sd_bus_reply_method_return(call->message, NULL);
+	persist_destroy(call->manager, m, morsel_bus_on_lasting, sd_bus_message_ref(call->message));
+	morsel_unref(m);
+	return 1;
+}
+
+/* Move's call while its job is made lasting. */
+struct beginning {
+	struct manager *manager;
+	sd_bus_message *call;
+	uint32_t job;
+};
+
+static void on_begun(int r, void *userdata)
+{
+	struct beginning *b = userdata;
+	struct job *job = jobs_find(b->manager->jobs, b->job);
+	char path[64];
+
+	if (r >= 0) {
+		job_bus_path(b->job, path);
+		(void)sd_bus_reply_method_return(b->call, "o", path);
+	} else {
+		g_autofree char *text =
+			g_strdup_printf("the registry cannot be written: %s", g_strerror(-r));
+		sd_bus_error error = SD_BUS_ERROR_NULL;
+
+		if (job)
+			job_cancel(job);
+		bus_error_set(&error, r == -EFBIG || r == -EDQUOT ? -ENOSPC : r, text);
+		(void)sd_bus_reply_method_error(b->call, &error);
+		sd_bus_error_free(&error);
+	}
+	sd_bus_message_unref(b->call);
+	g_free(b);
 }
 
 struct move_options {
@@ -287,7 +330,7 @@ int move_call(struct call *call, sd_bus_error *error)
 	struct move_options o = { .length = UINT64_MAX };
 	const char *arg, *tier_name;
 	g_autofree char *text = NULL;
-	char path[64];
+	struct beginning *b;
 	struct morsel *m;
 	struct tier *t;
 	struct job *job;
@@ -330,6 +373,8 @@ int move_call(struct call *call, sd_bus_error *error)
 		      &job, &text);
 	if (r < 0)
 		return bus_error_set(error, r, text);
-	job_bus_path(job, path);
-	return sd_bus_reply_method_return(call->message, "o", path);
+	b = g_new(struct beginning, 1);
+	*b = (struct beginning){ call->manager, sd_bus_message_ref(call->message), job->id };
+	persist_job_begin(job, on_begun, b);
+	return 1;
 }

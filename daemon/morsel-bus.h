@@ -37,6 +37,8 @@ int morsel_bus_find_tier(struct manager *manager, const char *name, struct tier 
 			 sd_bus_error *error);
 /* Replies with a descriptor need a connection that passes them: NotSupported. */
 int morsel_bus_check_descriptors(struct call *call, sd_bus_error *error);
+/* For persist.h: answers the call (its message is userdata, and a reference) with nothing but that it is done. */
+void morsel_bus_on_lasting(int r, void *userdata);
 /* What Show gives: a{sv}. */
 int morsel_bus_append(sd_bus_message *m, struct manager *manager, struct morsel *morsel);
 

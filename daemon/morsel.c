@@ -69,6 +69,16 @@ void morsel_uncharge(const struct morsel *m, struct quota_account *account)
 	quota_uncharge(account, QUOTA_BYTES, m->size);
 }
 
+void morsel_charge_anyway(struct morsel *m, struct quota *quota)
+{
+	struct quota_account *account = quota_account_get(quota, m->owner, m->account);
+
+	quota_charge_anyway(account, QUOTA_MORSELS, 1);
+	quota_charge_anyway(account, QUOTA_BYTES, m->size);
+	m->charged = account;
+	quota_account_unref(account); /* the charges hold it */
+}
+
 struct morsel *morsel_ref(struct morsel *m)
 {
 	g_ref_count_inc(&m->refs);

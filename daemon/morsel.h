@@ -67,6 +67,8 @@ struct morsel *morsel_new(const char *name, uid_t owner, gid_t group, mode_t mod
 int morsel_charge(struct morsel *m, struct quota_account *account, char **ret_text);
 /* Takes m's charge back from account, which need not be m->charged. */
 void morsel_uncharge(const struct morsel *m, struct quota_account *account);
+/* The same for what is there already, by owner and account, whatever the limits are. */
+void morsel_charge_anyway(struct morsel *m, struct quota *quota);
 struct morsel *morsel_ref(struct morsel *m);
 struct morsel *morsel_unref(struct morsel *m); /* takes NULL, returns NULL */
 typedef struct morsel Morsel;

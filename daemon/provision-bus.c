@@ -106,7 +106,7 @@ static int start(struct call *call, enum helper_verb verb, const struct bus_opti
 			   &job, &text);
 	if (r < 0)
 		return bus_error_set(error, r, text);
-	job_bus_path(job, path);
+	job_bus_path(job->id, path);
 	return sd_bus_reply_method_return(call->message, "o", path);
 }
 

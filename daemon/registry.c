@@ -131,21 +131,9 @@ static int refuse_name(struct registry *r, const struct morsel *m, uid_t owner, 
 	return -EEXIST;
 }
 
-int registry_add(struct registry *r, struct morsel *m, char **ret_text)
+static void enter(struct registry *r, struct morsel *m)
 {
 	struct morsel *first;
-	int k;
-
-	if (g_hash_table_contains(r->by_owner, m))
-		return refuse_name(r, m, m->owner, ret_text);
-
-	do {
-		k = sd_id128_randomize(&m->id);
-		if (k < 0) {
-			*ret_text = g_strdup("no random numbers for an id");
-			return k;
-		}
-	} while (g_hash_table_contains(r->by_id, m));
 
 	m->registry = r;
 	m->user = user_get(r, m->owner);
@@ -156,16 +144,57 @@ int registry_add(struct registry *r, struct morsel *m, char **ret_text)
 	if (first)
 		first->prev_same_name = m;
 	g_hash_table_replace(r->by_name, m->name, m);
+}
+
+int registry_add(struct registry *r, struct morsel *m, char **ret_text)
+{
+	int k;
+
+	if (g_hash_table_contains(r->by_owner, m))
+		return refuse_name(r, m, m->owner, ret_text);
+	do {
+		k = sd_id128_randomize(&m->id);
+		if (k < 0) {
+			*ret_text = g_strdup("no random numbers for an id");
+			return k;
+		}
+	} while (g_hash_table_contains(r->by_id, m));
+	enter(r, m);
 	return 0;
+}
+
+int registry_restore(struct registry *r, struct morsel *m, char **ret_text)
+{
+	if (g_hash_table_contains(r->by_id, m)) {
+		*ret_text = g_strdup("its id is another one's");
+		return -EEXIST;
+	}
+	if (g_hash_table_contains(r->by_owner, m))
+		return refuse_name(r, m, m->owner, ret_text);
+	r->last_seq = MAX(r->last_seq, m->seq);
+	enter(r, m);
+	return 0;
+}
+
+void registry_number(struct registry *r, struct morsel *m)
+{
+	m->seq = ++r->last_seq;
 }
 
 void registry_publish(struct registry *r, struct morsel *m)
 {
-	m->seq = ++r->last_seq;
 	g_hash_table_add(r->by_id, m);
-	m->in_all = g_sequence_append(r->all, m);
-	m->in_user = g_sequence_append(m->user->owned, m);
+	/* Mostly the last, but not where a keeper went away in between. */
+	m->in_all = g_sequence_insert_sorted(r->all, m, compare_seq, NULL);
+	m->in_user = g_sequence_insert_sorted(m->user->owned, m, compare_seq, NULL);
 	r->bytes += m->size;
+}
+
+struct morsel *registry_by_id(struct registry *r, sd_id128_t id)
+{
+	struct morsel key = { .id = id };
+
+	return g_hash_table_lookup(r->by_id, &key);
 }
 
 int registry_set_owner(struct registry *r, struct morsel *m, uid_t owner, char **ret_text)

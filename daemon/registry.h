@@ -25,7 +25,14 @@ struct registry *registry_free(struct registry *r); /* takes NULL, returns NULL 
  * registry_publish(). -EEXIST: *ret_text names it. m stays the caller's.
  */
 int registry_add(struct registry *r, struct morsel *m, char **ret_text);
+/* Give it its number, in the order of which it is listed: before registry_publish(). */
+void registry_number(struct registry *r, struct morsel *m);
 void registry_publish(struct registry *r, struct morsel *m);
+/* One of before the start, instead of registry_add(): with its id and number. -EEXIST: there is one of that id,
+ * or of that owner and name (*ret_text). */
+int registry_restore(struct registry *r, struct morsel *m, char **ret_text);
+/* The published one with that id, or NULL. Borrowed. */
+struct morsel *registry_by_id(struct registry *r, sd_id128_t id);
 /* Take it out, published or not; its name is free at once. Drops the registry's reference. */
 void registry_remove(struct registry *r, struct morsel *m);
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <inttypes.h>
 #include <string.h>
 
 #include "bus-error.h"
@@ -87,15 +88,16 @@ static int append_counters(sd_bus_message *m, struct manager *manager)
 {
 	const struct stats *s = &manager->stats;
 
-	return sd_bus_message_append(m, "{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}", "morsels", "t",
-				     (uint64_t)registry_morsels(manager->registry), "morsel_bytes",
-				     "t", registry_bytes(manager->registry), "clients", "t",
-				     (uint64_t)g_hash_table_size(manager->connections), "created",
-				     "t", s->created, "destroyed", "t", s->destroyed, "opened", "t",
-				     s->opened, "jobs_running", "t",
-				     (uint64_t)jobs_running(manager->jobs), "moved_bytes", "t",
-				     s->moved_bytes, "move_failed_bytes", "t", s->move_failed_bytes,
-				     "placed_usec", "t", s->placed_usec);
+	return sd_bus_message_append(
+		m, "{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}", "morsels", "t",
+		(uint64_t)registry_morsels(manager->registry), "morsel_bytes", "t",
+		registry_bytes(manager->registry), "clients", "t",
+		(uint64_t)g_hash_table_size(manager->connections), "created", "t", s->created,
+		"destroyed", "t", s->destroyed, "opened", "t", s->opened, "jobs_running", "t",
+		(uint64_t)jobs_running(manager->jobs), "moved_bytes", "t", s->moved_bytes,
+		"move_failed_bytes", "t", s->move_failed_bytes, "placed_usec", "t", s->placed_usec,
+		"restored", "t", s->restored, "lost", "t", s->lost, "interrupted_moves", "t",
+		s->interrupted, "kept", "t", (uint64_t)keeper_held(manager->keeper));
 }
 
 static int append_table(sd_bus_message *m, const char *key, GHashTable *table, bool of_errno)
@@ -136,6 +138,23 @@ static int append_warnings(sd_bus_message *m, struct manager *manager)
 	if (r >= 0 && manager_descriptors_short(manager, -1))
 		r = sd_bus_message_append(m, "s",
 					  "out of descriptors: nothing can be created or opened");
+	if (r >= 0 && manager->stats.lost > 0) {
+		g_autofree char *text = g_strdup_printf(
+			"%" PRIu64 " morsels were lost before the start: see %s/lost",
+			manager->stats.lost, manager->options.state_dir);
+
+		r = sd_bus_message_append(m, "s", text);
+	}
+	if (r >= 0 && manager->ledger && ledger_trouble(manager->ledger)[0]) {
+		g_autofree char *text = g_strdup_printf("the registry cannot be written: %s",
+							ledger_trouble(manager->ledger));
+
+		r = sd_bus_message_append(m, "s", text);
+	}
+	if (r >= 0 && keeper_path(manager->keeper) &&
+	    keeper_state(manager->keeper) != KEEPER_COMPLETE)
+		r = sd_bus_message_append(m, "s",
+					  "the keeper does not hold all morsels: see doctor");
 	if (r >= 0 && manager->broker && !broker_connected(manager->broker))
 		r = sd_bus_message_append(m, "s", "no connection to the message bus");
 	return r < 0 ? r : bus_close_array(m);

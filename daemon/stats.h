@@ -10,6 +10,7 @@ struct sample;
 /* Counters since the start, and the last sample of what lies where. Event loop's thread only. */
 struct stats {
 	uint64_t created, destroyed, opened;
+	uint64_t restored, lost, interrupted; /* at the start: morsels, morsels, moves */
 	uint64_t moved_bytes, move_failed_bytes;
 	GHashTable *move_failed_reasons; /* errno → uint64_t * */
 	GHashTable *placed;		 /* tier's interned name → uint64_t * bytes */

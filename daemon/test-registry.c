@@ -43,6 +43,7 @@ static int try_add(struct world *w, const char *name, uid_t owner, mode_t mode, 
 		return r;
 	/* Never looked into: only its release is counted. */
 	m->object = (struct storage_object *)w;
+	registry_number(w->registry, m);
 	registry_publish(w->registry, m);
 	return 0;
 }

@@ -52,6 +52,8 @@ static void child_setup(gpointer data)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (o && o->descriptors > 0)
 		setrlimit(RLIMIT_NOFILE, &(struct rlimit){ o->descriptors, o->descriptors });
+	if (o && o->file_size > 0)
+		setrlimit(RLIMIT_FSIZE, &(struct rlimit){ o->file_size, RLIM_INFINITY });
 }
 
 static GPid spawn(char **argv, const char *log, struct harness_options *options)
@@ -149,8 +151,55 @@ struct harness *harness_new(const struct harness_options *options)
 					  h->options.config ? h->options.config : "", -1, NULL));
 	if (h->options.with_bus)
 		harness_start_bus(h);
+	if (h->options.with_keeper) {
+		h->keeper_path = g_build_filename(h->dir, "keeper", NULL);
+		harness_start_keeper(h);
+	}
 	harness_restart_daemon(h);
 	return h;
+}
+
+/* Seen from outside: a connection to find it out would take the place of the daemon's. */
+static bool keeper_listens(void *data)
+{
+	struct harness *h = data;
+	g_autofree char *sockets = NULL;
+	g_auto(GStrv) lines = NULL;
+
+	g_assert_true(g_file_get_contents("/proc/net/unix", &sockets, NULL, NULL));
+	lines = g_strsplit(sockets, "\n", -1);
+	for (unsigned int i = 0; lines[i]; i++)
+		/* The flags of a socket that listens, and its path. */
+		if (strstr(lines[i], " 00010000 ") && g_str_has_suffix(lines[i], h->keeper_path))
+			return true;
+	return false;
+}
+
+void harness_start_keeper(struct harness *h)
+{
+	char *argv[] = { (char *)g_getenv("MORSEL_KEEPER"), "--listen", h->keeper_path, NULL };
+	g_autofree char *log = g_build_filename(h->dir, "keeper.log", NULL);
+
+	g_assert_nonnull(argv[0]);
+	h->keeper = spawn(argv, log, NULL);
+	harness_wait(keeper_listens, h, "morsel-keeper listens");
+}
+
+static void kill_and_wait(GPid *pid)
+{
+	kill(*pid, SIGKILL);
+	g_assert_cmpint(waitpid(*pid, NULL, 0), ==, *pid);
+	*pid = 0;
+}
+
+void harness_kill_keeper(struct harness *h)
+{
+	kill_and_wait(&h->keeper);
+}
+
+void harness_kill_daemon(struct harness *h)
+{
+	kill_and_wait(&h->daemon);
 }
 
 void harness_restart_daemon(struct harness *h)
@@ -178,6 +227,10 @@ void harness_restart_daemon(struct harness *h)
 	/* Never the machine's own. */
 	g_ptr_array_add(argv, "--helper");
 	g_ptr_array_add(argv, h->options.with_helper ? helper : "none");
+	if (h->keeper_path) {
+		g_ptr_array_add(argv, "--keeper");
+		g_ptr_array_add(argv, h->keeper_path);
+	}
 	if (h->options.dry_run)
 		g_ptr_array_add(argv, "--dry-run");
 	g_ptr_array_add(argv, NULL);
@@ -217,6 +270,9 @@ void harness_free(struct harness *h)
 	g_assert_false(g_file_test(h->socket_path, G_FILE_TEST_EXISTS));
 	if (h->bus)
 		harness_stop_bus(h);
+	if (h->keeper)
+		harness_kill_keeper(h);
+	g_free(h->keeper_path);
 	remove_tree(h->dir);
 	g_free(h->dir);
 	g_free(h->socket_path);

@@ -18,12 +18,15 @@ struct harness_options {
 	bool with_helper;    /* a helper's socket is expected at DIR/helper */
 	rlim_t descriptors;  /* RLIMIT_NOFILE of the daemon; 0: as is */
 	bool user_namespace; /* the daemon in one that knows only its own user */
+	bool with_keeper;
+	rlim_t file_size; /* RLIMIT_FSIZE of the daemon: its disk is full then; 0: as is */
 };
 
 struct harness {
 	char *dir;
 	char *socket_path, *config_path, *log_path;
-	GPid daemon, bus;
+	GPid daemon, bus, keeper;
+	char *keeper_path; /* NULL: none */
 	char *bus_address; /* NULL: none */
 	struct harness_options options;
 	size_t log_seen; /* bytes of the log that are of a daemon before this one */
@@ -46,6 +49,10 @@ void harness_stop_bus(struct harness *h);
 void harness_start_bus(struct harness *h);
 /* After the test has ended it: again, with the same arguments. */
 void harness_restart_daemon(struct harness *h);
+/* SIGKILL, and until it is gone. */
+void harness_kill_daemon(struct harness *h);
+void harness_kill_keeper(struct harness *h);
+void harness_start_keeper(struct harness *h); /* until it listens */
 
 /* Only the daemon, for tests of the command line: its exit status; its stderr in *ret_log. */
 int harness_run_daemon(const char *const *arguments, char **ret_log);

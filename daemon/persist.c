@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "keeper.h"
+#include "ledger-record.h"
+#include "ledger.h"
+#include "manager.h"
+#include "persist.h"
+
+struct saving {
+	struct manager *manager;
+	struct morsel *morsel; /* a reference: the keeper borrows its descriptor */
+	persist_done_t done;
+	void *userdata;
+};
+
+static struct saving *saving_new(struct manager *manager, struct morsel *m, persist_done_t done,
+				 void *userdata)
+{
+	struct saving *s = g_new(struct saving, 1);
+
+	*s = (struct saving){ manager, morsel_ref(m), done, userdata };
+	return s;
+}
+
+static void saving_free(void *userdata)
+{
+	struct saving *s = userdata;
+
+	morsel_unref(s->morsel);
+	g_free(s);
+}
+
+static void on_created(int r, void *userdata)
+{
+	struct saving *s = userdata;
+
+	s->done(r, s->userdata);
+	if (r < 0)
+		keeper_drop(s->manager->keeper, s->morsel->id, saving_free, s);
+	else
+		saving_free(s);
+}
+
+static void on_kept(bool kept, void *userdata)
+{
+	struct saving *s = userdata;
+
+	if (s->manager->ledger)
+		ledger_put(s->manager->ledger, LEDGER_MORSEL, s->morsel->id,
+			   ledger_morsel_body(s->morsel), on_created, s);
+	else
+		on_created(0, s);
+}
+
+void persist_create(struct manager *manager, struct morsel *m, persist_done_t done, void *userdata)
+{
+	keeper_put(manager->keeper, m->id, m->storage->ops->descriptor(m->object), on_kept,
+		   saving_new(manager, m, done, userdata));
+}
+
+void persist_update(struct manager *manager, struct morsel *m, persist_done_t done, void *userdata)
+{
+	if (manager->ledger && !m->destroyed)
+		ledger_update(manager->ledger, LEDGER_MORSEL, m->id, ledger_morsel_body(m), done,
+			      userdata);
+	else if (done)
+		done(0, userdata);
+}
+
+static void on_let_go(void *userdata)
+{
+	struct saving *s = userdata;
+	persist_done_t done = s->done;
+	void *theirs = s->userdata;
+
+	/* First, so that whoever asked finds its memory free, or on its way. */
+	saving_free(s);
+	done(0, theirs);
+}
+
+static void on_dropped(int r, void *userdata)
+{
+	struct saving *s = userdata;
+
+	keeper_drop(s->manager->keeper, s->morsel->id, on_let_go, s);
+}
+
+void persist_destroy(struct manager *manager, struct morsel *m, persist_done_t done, void *userdata)
+{
+	struct saving *s = saving_new(manager, m, done, userdata);
+
+	if (manager->ledger)
+		ledger_drop(manager->ledger, LEDGER_MORSEL, m->id, on_dropped, s);
+	else
+		on_dropped(0, s);
+}
+
+void persist_job_begin(struct job *job, persist_done_t done, void *userdata)
+{
+	struct manager *manager = job->manager;
+	struct ledger_job lasting = {
+		.id = job->id,
+		.owner = job->owner,
+		.morsel = job->morsel->id,
+		.morsel_owner = job->morsel_owner,
+		.morsel_name = job->morsel_name,
+		.tier = (char *)job->tier_name,
+		.offset = job->offset,
+		.length = job->length,
+		.created_usec = job->created_usec,
+	};
+
+	if (manager->ledger && !job->dry_run)
+		ledger_put(manager->ledger, LEDGER_JOB, ledger_job_id(job->id),
+			   ledger_job_body(&lasting), done, userdata);
+	else
+		done(0, userdata);
+}
+
+void persist_job_end(struct job *job)
+{
+	if (job->manager->ledger && !job->dry_run)
+		ledger_drop(job->manager->ledger, LEDGER_JOB, ledger_job_id(job->id), NULL, NULL);
+}
