@@ -40,7 +40,8 @@ extern "C" {
  *   (-ECHILD), except for morsel_close(), morsel_unmap() and morsel_disconnect(), which free them
  *   there and leave the parent's alone.
  *   The daemon's death: mappings and handles go on. A call under way gives -ECONNRESET (whether the
- *   daemon carried it out is then unknown); later calls connect again by themselves.
+ *   daemon carried it out is then unknown); later calls connect again by themselves, and wait up to
+ *   five seconds for a daemon that is being restarted. Names outlive it (see morseld.service).
  *   Signals: SIGBUS comes when the memory behind a page failed, or when a page cannot be had at the
  *   first touch. Where the tiers allowed are full, the kernel may call its out-of-memory killer
  *   before it sends SIGBUS, and that picks any process: morsel_populate() finds a lack of room out
