@@ -188,6 +188,15 @@ static int write_new(struct ledger *l, const char *name, const GByteArray *data,
 	return 0;
 }
 
+/* On a full disk: the copy makes room for a new file. The other one stays whole until that is. */
+static bool give_up_copy(struct ledger *l)
+{
+	if (l->files[1].fd < 0 || l->files[1].length == 0)
+		return false;
+	l->files[1].length = 0;
+	return ftruncate(l->files[1].fd, 0) == 0;
+}
+
 /* Each file anew, one after the other, so that one is whole at any time. */
 static int rewrite(struct ledger *l)
 {
@@ -198,6 +207,8 @@ static int rewrite(struct ledger *l)
 	file.length = data->len;
 	for (int i = 0; i < 2; i++) {
 		r = write_new(l, new_names[i], data, &file.fd);
+		if (r == -ENOSPC && i == 0 && give_up_copy(l))
+			r = write_new(l, new_names[i], data, &file.fd);
 		if (r < 0)
 			return r;
 		if (renameat(l->dir_fd, new_names[i], l->dir_fd, names[i]) < 0) {
