@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * For tests/lab/checks/40-restart:
- *   check-restart create PREFIX N     N morsels of one page; prints how many there were room for
+ *   check-restart create PREFIX N S   N morsels of one page, or how many there is room for, or time in S seconds;
+ *                                     prints how many
  *   check-restart write NAME          writes a morsel of 8 MiB, pass after pass, until SIGTERM; then compares all
  *                                     of it with what it wrote, through a mapping made then
  */
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "libclient/morsel.h"
@@ -33,8 +35,10 @@ static void die(const char *what, int r, const morsel_client *c)
 	exit(1);
 }
 
-static int create(morsel_client *c, const char *prefix, unsigned int n)
+static int create(morsel_client *c, const char *prefix, unsigned int n, unsigned int seconds)
 {
+	time_t end = time(NULL) + seconds;
+
 	for (unsigned int i = 0; i < n; i++) {
 		char name[64];
 		morsel *m = NULL;
@@ -42,6 +46,8 @@ static int create(morsel_client *c, const char *prefix, unsigned int n)
 
 		snprintf(name, sizeof(name), "%s%u", prefix, i);
 		r = morsel_create(c, name, 4096, NULL, &m);
+		if (r >= 0 && time(NULL) > end)
+			n = i + 1;
 		if (r == -ENOSPC) {
 			printf("%u\n", i);
 			return 0;
@@ -105,8 +111,8 @@ int main(int argc, char **argv)
 	r = morsel_connect(NULL, &c);
 	if (r < 0)
 		die("morsel_connect", r, NULL);
-	if (strcmp(argv[1], "create") == 0 && argc == 4)
-		return create(c, argv[2], strtoul(argv[3], NULL, 10));
+	if (strcmp(argv[1], "create") == 0 && argc == 5)
+		return create(c, argv[2], strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10));
 	if (strcmp(argv[1], "write") == 0)
 		return write_on(c, argv[2]);
 	return 2;
