@@ -144,6 +144,8 @@ static void test_daemon(void)
 		for (uint64_t i = 0; i < 4 * MIB / 8; i++)
 			p[i] = i * 3;
 		sd_bus_message_unref(must_call(bus, "Destroy", "s", "gone"));
+		sd_bus_message_unref(
+			must_call(bus, "SetAccess", "sa{sv}", "placed", 1, "mode", "u", 0644));
 		names = list_names(bus);
 		g_assert_cmpstr(names, ==, "placed plain last");
 		a = show(bus, "placed");
