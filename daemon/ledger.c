@@ -124,8 +124,10 @@ static int load(struct ledger *l, char **ret_text)
 			   images[0].seq != images[1].seq;
 		if (there[0] || there[1])
 			say_damage(images, there, best);
-		/* One whole copy has everything. */
-		l->doubtful = (there[0] || there[1]) && images[best].damage;
+		/* One whole copy has everything that was answered, also where the other one has more records
+		 * before its damage: a group that was being written when the daemon ended. */
+		l->doubtful = (there[0] || there[1]) && (!there[0] || images[0].damage) &&
+			      (!there[1] || images[1].damage);
 		for (int i = 0; i < 2; i++)
 			l->files[i] = (struct file){ -1, images[i].good, images[i].check };
 		l->image = images[best];

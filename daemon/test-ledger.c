@@ -430,6 +430,28 @@ static void test_both_damaged(void)
 	end(&w);
 }
 
+/* Killed while it wrote: more in the first, which then breaks off. The other one is whole. */
+static void test_torn(void)
+{
+	g_autofree char *data = NULL, *torn = NULL;
+	struct ledger *l;
+	struct world w;
+	size_t size;
+
+	begin(&w);
+	data = write_example(&w, &size);
+	torn = g_malloc0(size + 20);
+	memcpy(torn, data, size);
+	write_file(&w, "registry", torn, size + 20);
+	write_file(&w, "registry.copy", data, size - LEDGER_RECORD_SIZE);
+	l = open_ledger(&w);
+	g_assert_false(ledger_doubtful(l));
+	/* The drop that the copy lacks. */
+	g_assert_false(has(ledger_image(l), 2));
+	ledger_free(l);
+	end(&w);
+}
+
 /* A whole file of a version to come is no damage: it is left alone. */
 static void test_newer(void)
 {
@@ -594,6 +616,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/ledger/compacted", test_compacted);
 	g_test_add_func("/ledger/one-damaged", test_one_damaged);
 	g_test_add_func("/ledger/both-damaged", test_both_damaged);
+	g_test_add_func("/ledger/torn", test_torn);
 	g_test_add_func("/ledger/full", test_full);
 	g_test_add_func("/ledger/killed", test_killed);
 	return g_test_run();
