@@ -20,7 +20,7 @@ static struct record a_record(void)
 
 static void test_record(void)
 {
-	g_autofree char *path = g_build_filename(dir, "regions", NULL), *text = NULL;
+	g_autofree char *path = g_build_filename(dir, "regions", NULL);
 	struct record written = a_record(), read;
 	struct stat st;
 

@@ -152,7 +152,7 @@ static void test_stranger(void)
 /* The daemon's end against the whole server, also when the server comes back. */
 static void test_client(void)
 {
-	g_autofree char *path = g_build_filename(root, "socket", NULL), *text = NULL;
+	g_autofree char *path = g_build_filename(root, "socket", NULL);
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int status, listen_fd;
 	pid_t pid;

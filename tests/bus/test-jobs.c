@@ -266,7 +266,7 @@ static void test_one_per_morsel(void)
 		populate(bus, "a", 128 * MIB);
 		populate(bus, "b", 128 * MIB);
 		for (unsigned int i = 0; i < 60; i++) {
-			g_autofree char *path = move(bus, i % 2 ? "a" : "b");
+			g_free(move(bus, i % 2 ? "a" : "b"));
 		}
 		while (left > 0) {
 			automessage *list = must_call(bus, "ListJobs", "");
