@@ -163,7 +163,7 @@ static void examine_cxl(GArray *list, const struct doctor_facts *f)
 		add(list, "cxl", DOCTOR_DEGRADED,
 		    g_strdup_printf("%d memory device%s, no region", memdevs,
 				    memdevs == 1 ? "" : "s"),
-		    "its tier is offline until there is a region", "cxl create-region");
+		    "its tier is offline until there is a region", "morselctl tier provision TIER");
 	else
 		add(list, "cxl", DOCTOR_OK,
 		    g_strdup_printf("%d memory device%s, %d region%s", memdevs,

@@ -318,8 +318,8 @@ static void add_memdev(const struct facts *f, const struct cxl_memdev_fact *m, e
 			mode == CXL_RAM ? "volatile" : "persistent", m->name);
 	else
 		draft_set_state(d, TIER_OFFLINE,
-				"no region yet: cxl create-region -m -t %s -d %s -w 1 %s",
-				cxl_mode_to_string(mode), w->name, m->name);
+				"no region yet: morselctl tier provision memdev:%s --mode %s",
+				m->name, cxl_mode_to_string(mode));
 	warnings_add_all(d->tier->warnings, m->warnings);
 	merge_fill_perf_memdev(f, m, mode, d);
 	g_ptr_array_add(drafts, d);

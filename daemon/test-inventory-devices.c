@@ -131,7 +131,7 @@ static void test_life(void)
 	add_memdev(&t, "mem0");
 	look(inv, NULL, "cxl0:device:8");
 	g_assert_cmpstr(inventory_tier(inv, "cxl0")->state_reason, ==,
-			"no region yet: cxl create-region -m -t ram -d decoder0.0 -w 1 mem0");
+			"no region yet: morselctl tier provision memdev:mem0 --mode ram");
 	/* The region goes on under the device's name; what is left gets another. */
 	add_region(&t);
 	look(inv, NULL, "cxl0:device:4 cxl1:device:4");
