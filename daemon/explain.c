@@ -53,7 +53,6 @@ struct explain_pieces *explain_pieces_new(const struct morsel *m, uint64_t offse
 		piece.record.length = MIN(record_end, end) - piece.record.offset;
 		g_ref_string_acquire(piece.record.rule);
 		g_ref_string_acquire(piece.record.reason);
-		storage_residency_init(&piece.residency);
 		g_array_append_val(p->pieces, piece);
 	}
 	return p;
@@ -78,6 +77,7 @@ int explain_look(struct explain_pieces *p, storage_progress_t progress, void *us
 
 		if (sampled >= SAMPLED_PIECES_MAX) {
 			/* Said as what it is: nothing was looked at. */
+			storage_residency_init(&piece->residency);
 			piece->residency.sampled = true;
 			continue;
 		}

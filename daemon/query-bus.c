@@ -225,7 +225,6 @@ static int query_call(struct call *call, bool explain, sd_bus_error *error)
 	q->offset = o.offset;
 	q->length = o.length;
 	q->exact = o.exact;
-	storage_residency_init(&q->residency);
 	if (explain)
 		q->pieces = explain_pieces_new(m, o.offset, o.length, o.exact);
 	worker_pool_submit(call->manager->queries, &q->work);

@@ -64,11 +64,10 @@ static void sample_run(struct work *w)
 
 	for (unsigned int i = 0; i < s->looks->len && on_progress(0, 0, s); i++) {
 		const struct look *look = &g_array_index(s->looks, struct look, i);
-		struct storage_residency residency;
+		struct storage_residency residency = {};
 
 		if (look->allocated == 0)
 			break;
-		storage_residency_init(&residency);
 		if (look->morsel->storage->ops->residency(look->morsel->object, 0,
 							  look->morsel->size, false, on_progress, s,
 							  &residency, NULL) >= 0) {

@@ -27,6 +27,7 @@ static int fake_residency(struct storage_object *o, uint64_t offset, uint64_t le
 {
 	GArray *runs = storage_runs_new();
 
+	storage_residency_init(ret_residency);
 	for (uint64_t i = offset / 100; i < (offset + length) / 100; i++) {
 		struct storage_run run = { .offset = i * 100, .length = 100, .present = 100 };
 		const uint64_t halves[] = { 50, 50 };
