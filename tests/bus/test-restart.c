@@ -617,8 +617,6 @@ static void test_full(void)
 	struct harness *h = harness_new(
 		&(struct harness_options){ .with_keeper = true, .file_size = 64 << 10 });
 	unsigned int n = 0, descriptors;
-	g_autofree char *names = NULL;
-	g_auto(GStrv) list = NULL;
 
 	{
 		autobus *bus = harness_connect(h);

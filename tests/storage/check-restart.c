@@ -65,7 +65,7 @@ static int write_on(morsel_client *c, const char *name)
 	uint64_t passes = 0;
 	volatile uint64_t *p;
 	const uint64_t *again;
-	void *address;
+	void *address = NULL;
 	morsel *m = NULL;
 	int r;
 
