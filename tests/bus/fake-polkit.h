@@ -3,8 +3,8 @@
 
 #include "harness.h"
 
-/* What a polkit authority says on the private bus: org.freedesktop.PolicyKit1 in a thread of the test. The real one is
- * asked in the lab (tests/lab/checks/42-rights). */
+/* What a polkit authority says on the private bus: org.freedesktop.PolicyKit1 in a process of its own (a thread of the
+ * test would be there when harness_as_user() forks). The real one is asked in the lab (tests/lab/checks/42-rights). */
 enum fake_polkit_answer {
 	FAKE_POLKIT_NO,
 	FAKE_POLKIT_YES,

@@ -134,11 +134,27 @@ void harness_stop_bus(struct harness *h)
 	h->bus = 0;
 }
 
+static unsigned int count_threads(void)
+{
+	g_autofree char *status = NULL;
+	const char *line;
+
+	g_assert_true(g_file_get_contents("/proc/self/status", &status, NULL, NULL));
+	line = strstr(status, "\nThreads:");
+	g_assert_nonnull(line);
+	return strtoul(line + strlen("\nThreads:"), NULL, 10);
+}
+
+/* A sanitizer has one of its own. */
+static unsigned int first_threads;
+
 struct harness *harness_new(const struct harness_options *options)
 {
 	static const struct harness_options none;
 	struct harness *h = g_new0(struct harness, 1);
 
+	if (first_threads == 0)
+		first_threads = count_threads();
 	h->options = options ? *options : none;
 	signal(SIGPIPE, SIG_IGN);
 	h->dir = g_dir_make_tmp("morsel-bus-XXXXXX", NULL);
@@ -333,15 +349,27 @@ sd_bus *harness_connect_bus(struct harness *h)
 	return bus;
 }
 
+pid_t harness_fork(void)
+{
+	pid_t pid;
+
+	/* The child of a process with threads finds every lock as it was, and nobody to unlock it. */
+	g_assert_cmpuint(count_threads(), ==, first_threads);
+	fflush(NULL);
+	pid = fork();
+	g_assert_cmpint(pid, >=, 0);
+	if (pid == 0)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return pid;
+}
+
 void harness_as_user(struct harness *h, uid_t uid, gid_t supplementary,
 		     sd_bus *(*connect_to)(struct harness *h), void (*function)(sd_bus *bus))
 {
 	int status;
 	pid_t pid;
 
-	fflush(NULL);
-	pid = fork();
-	g_assert_cmpint(pid, >=, 0);
+	pid = harness_fork();
 	if (pid == 0) {
 		sd_bus *bus;
 

@@ -61,6 +61,8 @@ int harness_run_daemon(const char *const *arguments, char **ret_log);
 sd_bus *harness_connect(struct harness *h);
 /* A connection to the private dbus-daemon. */
 sd_bus *harness_connect_bus(struct harness *h);
+/* fork(), of a test that has no thread besides this one; the child goes with the test. */
+pid_t harness_fork(void);
 /* In a child that becomes another user (for root), with one supplementary group or none (0): the function on a
  * connection of its own. It must not fail. */
 void harness_as_user(struct harness *h, uid_t uid, gid_t supplementary,
