@@ -292,7 +292,7 @@ static int open_bus_again(morsel_client *c)
 	}
 }
 
-int client_begin(morsel_client *c)
+int client_begin(morsel_client *c, morsel_client **ret_locked)
 {
 	int r;
 
@@ -314,15 +314,11 @@ int client_begin(morsel_client *c)
 			goto unlock;
 		}
 	}
+	*ret_locked = c;
 	return 0;
 unlock:
 	pthread_mutex_unlock(&c->lock);
 	return r;
-}
-
-void client_end(morsel_client *c)
-{
-	pthread_mutex_unlock(&c->lock);
 }
 
 int client_message(morsel_client *c, const char *path, const char *interface, const char *method,

@@ -18,6 +18,9 @@
  * calls that only make system calls on its descriptor take the lock for the error text alone.
  * In a child after fork nothing is locked, because another thread of the parent may have held the
  * lock: client_check_pid() comes before every lock.
+ * A message counts as a reference of its bus, and libsystemd counts without atomics: messages go
+ * before the lock does. So a call's function declares the lock first (variables are cleaned up in
+ * the reverse order) and simply returns.
  */
 
 #define MANAGER_PATH "/org/parperos/Morsel1"
@@ -58,9 +61,11 @@ struct morsel {
 
 /* -ECHILD in a forked child. */
 int client_check_pid(morsel_client *c);
-/* Check, lock and have a connection; on failure it is not locked and the error text is set. */
-int client_begin(morsel_client *c);
-void client_end(morsel_client *c);
+/*
+ * Check, lock and have a connection; on failure it is not locked and the error text is set.
+ * *ret_locked is c, for a variable that is _cleanup_end_ and declared before every message.
+ */
+int client_begin(morsel_client *c, morsel_client **ret_locked);
 
 /* Set the error text and return r. _locked: the caller holds the lock. */
 int client_fail(morsel_client *c, int r, const char *format, ...)
@@ -111,3 +116,10 @@ static inline void sd_bus_message_unrefp_(sd_bus_message **m)
 	sd_bus_message_unref(*m);
 }
 #define _cleanup_message_ __attribute__((cleanup(sd_bus_message_unrefp_)))
+
+static inline void client_endp_(morsel_client **locked)
+{
+	if (*locked)
+		pthread_mutex_unlock(&(*locked)->lock);
+}
+#define _cleanup_end_ __attribute__((cleanup(client_endp_)))

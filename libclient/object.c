@@ -127,6 +127,7 @@ fail:
 int morsel_create(morsel_client *c, const char *name, uint64_t size,
 		  const struct morsel_options *options, morsel **ret_morsel)
 {
+	_cleanup_end_ morsel_client *locked = NULL;
 	_cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
 	struct morsel_options o;
 	const char *id;
@@ -134,125 +135,110 @@ int morsel_create(morsel_client *c, const char *name, uint64_t size,
 
 	if (!c || !ret_morsel)
 		return -EINVAL;
-	r = client_begin(c);
+	r = client_begin(c, &locked);
 	if (r < 0)
 		return r;
-	if (!name) {
-		r = client_fail_locked(c, -EINVAL, "A morsel needs a name");
-		goto out;
-	}
+	if (!name)
+		return client_fail_locked(c, -EINVAL, "A morsel needs a name");
 	r = copy_options(c, options, &o);
 	if (r < 0)
-		goto out;
+		return r;
 	/* The reply's descriptor and the handle's. */
 	r = client_check_descriptors(c, 2);
 	if (r < 0)
-		goto out;
+		return r;
 	r = client_message(c, MANAGER_PATH, MANAGER_IFACE, "Create", &m);
 	if (r < 0)
-		goto out;
+		return r;
 	r = sd_bus_message_append(m, "st", name, size);
-	if (r < 0) {
-		client_fail_message(c, r, "Create");
-		goto out;
-	}
+	if (r < 0)
+		return client_fail_message(c, r, "Create");
 	r = append_options(c, m, &o);
 	if (r < 0)
-		goto out;
+		return r;
 	/* Allocating terabytes takes its time, with 2 MiB pages of hugetlb also without being asked. */
 	r = client_call(c, m, TIMEOUT_NONE, &reply);
 	if (r < 0)
-		goto out;
+		return r;
 	r = sd_bus_message_read_basic(reply, 's', &id);
 	if (r < 0)
 		client_fail_message(c, r, "Create");
 	else
 		r = read_handle(c, reply, MORSEL_RDWR, ret_morsel);
-out:
-	client_end(c);
 	return r < 0 ? r : 0;
 }
 
 int morsel_open(morsel_client *c, const char *name, enum morsel_access access, morsel **ret_morsel)
 {
+	_cleanup_end_ morsel_client *locked = NULL;
 	_cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
 	int r;
 
 	if (!c || !ret_morsel)
 		return -EINVAL;
-	r = client_begin(c);
+	r = client_begin(c, &locked);
 	if (r < 0)
 		return r;
-	if (!name || (access != MORSEL_RDONLY && access != MORSEL_RDWR)) {
-		r = client_fail_locked(c, -EINVAL, "%s",
-				       name ? "access is neither MORSEL_RDONLY nor MORSEL_RDWR"
-					    : "A morsel is opened by name or id");
-		goto out;
-	}
+	if (!name || (access != MORSEL_RDONLY && access != MORSEL_RDWR))
+		return client_fail_locked(c, -EINVAL, "%s",
+					  name ? "access is neither MORSEL_RDONLY nor MORSEL_RDWR"
+					       : "A morsel is opened by name or id");
 	r = client_check_descriptors(c, 2);
 	if (r < 0)
-		goto out;
+		return r;
 	r = client_message(c, MANAGER_PATH, MANAGER_IFACE, "Open", &m);
 	if (r < 0)
-		goto out;
+		return r;
 	r = sd_bus_message_append(m, "ss", name, access == MORSEL_RDWR ? "rw" : "ro");
-	if (r < 0) {
-		client_fail_message(c, r, "Open");
-		goto out;
-	}
+	if (r < 0)
+		return client_fail_message(c, r, "Open");
 	r = client_call(c, m, TIMEOUT_DEFAULT, &reply);
 	if (r >= 0)
 		r = read_handle(c, reply, access, ret_morsel);
-out:
-	client_end(c);
 	return r < 0 ? r : 0;
 }
 
 int morsel_destroy(morsel_client *c, const char *name)
 {
+	_cleanup_end_ morsel_client *locked = NULL;
 	_cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
 	int r;
 
 	if (!c)
 		return -EINVAL;
-	r = client_begin(c);
+	r = client_begin(c, &locked);
 	if (r < 0)
 		return r;
-	if (!name) {
-		r = client_fail_locked(c, -EINVAL, "A morsel is destroyed by name or id");
-		goto out;
-	}
+	if (!name)
+		return client_fail_locked(c, -EINVAL, "A morsel is destroyed by name or id");
 	r = client_message(c, MANAGER_PATH, MANAGER_IFACE, "Destroy", &m);
 	if (r < 0)
-		goto out;
+		return r;
 	r = sd_bus_message_append(m, "s", name);
 	if (r < 0)
 		client_fail_message(c, r, "Destroy");
 	else
 		r = client_call(c, m, TIMEOUT_DEFAULT, &reply);
-out:
-	client_end(c);
 	return r < 0 ? r : 0;
 }
 
 static int set_access(morsel_client *c, const char *name, uint32_t mode, uint32_t owner,
 		      uint32_t group)
 {
+	_cleanup_end_ morsel_client *locked = NULL;
 	_cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
 	int r;
 
 	if (!c)
 		return -EINVAL;
-	r = client_begin(c);
+	r = client_begin(c, &locked);
 	if (r < 0)
 		return r;
-	if (!name) {
-		r = client_fail_locked(c, -EINVAL, "A morsel is given by name or id");
-		goto out;
-	}
+	if (!name)
+		return client_fail_locked(c, -EINVAL, "A morsel is given by name or id");
 	r = client_message(c, MANAGER_PATH, MANAGER_IFACE, "SetAccess", &m);
 	if (r < 0)
-		goto out;
+		return r;
 	r = sd_bus_message_append(m, "s", name);
 	if (r >= 0)
 		r = sd_bus_message_open_container(m, 'a', "{sv}");
@@ -268,8 +254,6 @@ static int set_access(morsel_client *c, const char *name, uint32_t mode, uint32_
 		client_fail_message(c, r, "SetAccess");
 	else
 		r = client_call(c, m, TIMEOUT_DEFAULT, &reply);
-out:
-	client_end(c);
 	return r < 0 ? r : 0;
 }
 

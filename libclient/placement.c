@@ -58,6 +58,7 @@ static int wait_job(morsel_client *c, const char *path, struct morsel_move_resul
 int morsel_move(morsel *h, const char *tier, const struct morsel_range *range,
 		struct morsel_move_result *ret_result)
 {
+	_cleanup_end_ morsel_client *locked = NULL;
 	_cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
 	morsel_client *c;
 	const char *path;
@@ -66,33 +67,27 @@ int morsel_move(morsel *h, const char *tier, const struct morsel_range *range,
 	if (!h)
 		return -EINVAL;
 	c = h->client;
-	r = client_begin(c);
+	r = client_begin(c, &locked);
 	if (r < 0)
 		return r;
-	if (!tier) {
-		r = client_fail_locked(c, -EINVAL, "%s: no tier to move it to", h->name);
-		goto out;
-	}
+	if (!tier)
+		return client_fail_locked(c, -EINVAL, "%s: no tier to move it to", h->name);
 	r = client_message(c, MANAGER_PATH, MANAGER_IFACE, "Move", &m);
 	if (r < 0)
-		goto out;
+		return r;
 	r = sd_bus_message_append(m, "ss", h->id, tier);
 	if (r >= 0)
 		r = append_range(m, range, NULL);
-	if (r < 0) {
-		client_fail_message(c, r, "Move");
-		goto out;
-	}
+	if (r < 0)
+		return client_fail_message(c, r, "Move");
 	r = client_call(c, m, TIMEOUT_DEFAULT, &reply);
 	if (r < 0)
-		goto out;
+		return r;
 	r = sd_bus_message_read_basic(reply, 'o', &path);
 	if (r < 0)
 		client_fail_message(c, r, "Move");
 	else
 		r = wait_job(c, path, ret_result);
-out:
-	client_end(c);
 	return r < 0 ? r : 0;
 }
 
@@ -161,6 +156,7 @@ static int read_residency(sd_bus_message *m, struct morsel_tier_bytes *tiers, si
 int morsel_residency(morsel *h, int exact, struct morsel_tier_bytes *tiers, size_t n,
 		     uint64_t *ret_absent)
 {
+	_cleanup_end_ morsel_client *locked = NULL;
 	_cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
 	morsel_client *c;
 	int r;
@@ -168,27 +164,23 @@ int morsel_residency(morsel *h, int exact, struct morsel_tier_bytes *tiers, size
 	if (!h || (n > 0 && !tiers))
 		return -EINVAL;
 	c = h->client;
-	r = client_begin(c);
+	r = client_begin(c, &locked);
 	if (r < 0)
 		return r;
 	r = client_message(c, MANAGER_PATH, MANAGER_IFACE, "Residency", &m);
 	if (r < 0)
-		goto out;
+		return r;
 	r = sd_bus_message_append(m, "s", h->id);
 	if (r >= 0)
 		r = append_range(m, NULL, exact ? "exact" : NULL);
-	if (r < 0) {
-		client_fail_message(c, r, "Residency");
-		goto out;
-	}
+	if (r < 0)
+		return client_fail_message(c, r, "Residency");
 	/* Looking at every page of terabytes takes longer than the default. */
 	r = client_call(c, m, TIMEOUT_NONE, &reply);
 	if (r < 0)
-		goto out;
+		return r;
 	r = read_residency(reply, tiers, n, ret_absent);
 	if (r < 0)
 		client_fail_message(c, r, "Residency");
-out:
-	client_end(c);
 	return r;
 }

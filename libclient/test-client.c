@@ -757,6 +757,30 @@ static void test_threads(struct fixture *f, gconstpointer data)
 	g_assert_cmpuint(fake_calls(f->fake), ==, G_N_ELEMENTS(threads) * ROUNDS * 4);
 }
 
+#define MANY_ROUNDS 100
+
+static void *call_often(void *data)
+{
+	struct fixture *f = data;
+	int i;
+
+	for (i = 0; i < MANY_ROUNDS; i++)
+		g_assert_cmpint(morsel_destroy(f->client, "x"), ==, 0);
+	return NULL;
+}
+
+/* A message that outlives its call's lock spoils the connection's count of references, now and then: see test-locking. */
+static void test_threads_quick_calls(struct fixture *f, gconstpointer data)
+{
+	pthread_t threads[4];
+	size_t i;
+
+	for (i = 0; i < G_N_ELEMENTS(threads); i++)
+		g_assert_cmpint(pthread_create(&threads[i], NULL, call_often, f), ==, 0);
+	for (i = 0; i < G_N_ELEMENTS(threads); i++)
+		g_assert_cmpint(pthread_join(threads[i], NULL), ==, 0);
+}
+
 #define ADD(name, function) \
 	g_test_add("/client/" name, struct fixture, NULL, set_up, function, tear_down)
 
@@ -781,5 +805,6 @@ int main(int argc, char **argv)
 	ADD("fork-in-call", test_fork_in_call);
 	ADD("out-of-descriptors", test_out_of_descriptors);
 	ADD("threads", test_threads);
+	ADD("threads-quick-calls", test_threads_quick_calls);
 	return g_test_run();
 }
