@@ -22,8 +22,8 @@
 
 #define plat_likely(x) __builtin_expect(!!(x), 1)
 #define plat_unlikely(x) __builtin_expect(!!(x), 0)
-#define plat_inline static inline __attribute__((always_inline))
-#define plat_noinline __attribute__((noinline))
+#define plat_inline static inline __attribute__((__always_inline__))
+#define plat_noinline __attribute__((__noinline__))
 
 #ifdef MORSEL_TEST_HOOKS
 void plat_test_point(void);
