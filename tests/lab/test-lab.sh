@@ -60,7 +60,8 @@ usage_error "a hook that cannot run" "not an executable file" run --hook "$dir" 
 usage_error "an environment word without =" "NAME=VALUE wanted" run --env x -- true
 usage_error "a time-out of 0" "'0' is not in 1 to 86400" run --timeout 0 -- true
 usage_error "no such check" "no check '99-none'" check 99-none
-usage_error "words after build" "build takes no arguments" build now
+usage_error "words after build" "build takes no argument but --module" build now
+usage_error "words after build --module" "build takes no argument but --module" build --module now
 usage_error "shell with a command" "shell takes no command" shell -- ls
 expect "help" 0 "$top/tools/lab" help
 
