@@ -10,6 +10,7 @@
 #include "connection.h"
 #include "job-bus.h"
 #include "manager.h"
+#include "persist.h"
 #include "provision.h"
 
 #define PREFIX BUS_PATH "/job"
@@ -32,6 +33,46 @@ static struct job *find_job(struct manager *manager, const char *path)
 	    !g_ascii_string_to_unsigned(tail + 1, 10, 1, UINT32_MAX, &id, NULL))
 		return NULL;
 	return jobs_find(manager->jobs, id);
+}
+
+/* A call while its job is made lasting. */
+struct beginning {
+	struct manager *manager;
+	sd_bus_message *call;
+	uint32_t job;
+};
+
+static void on_begun(int r, void *userdata)
+{
+	struct beginning *b = userdata;
+	struct job *job = jobs_find(b->manager->jobs, b->job);
+	char path[64];
+
+	if (job)
+		jobs_begin(job, r);
+	if (r >= 0) {
+		job_bus_path(b->job, path);
+		(void)sd_bus_reply_method_return(b->call, "o", path);
+	} else {
+		g_autofree char *text =
+			g_strdup_printf("the registry cannot be written: %s", g_strerror(-r));
+		sd_bus_error error = SD_BUS_ERROR_NULL;
+
+		bus_error_set(&error, r == -EFBIG || r == -EDQUOT ? -ENOSPC : r, text);
+		(void)sd_bus_reply_method_error(b->call, &error);
+		sd_bus_error_free(&error);
+	}
+	sd_bus_message_unref(b->call);
+	g_free(b);
+}
+
+int job_bus_begin(struct call *call, struct job *job)
+{
+	struct beginning *b = g_new(struct beginning, 1);
+
+	*b = (struct beginning){ call->manager, sd_bus_message_ref(call->message), job->id };
+	persist_job_begin(job, on_begun, b);
+	return 1;
 }
 
 /* EMFILE → bytes, as a{st}. */

@@ -5,6 +5,7 @@
 
 #include "job.h"
 
+struct call;
 struct connection;
 
 int job_bus_attach(struct connection *c);
@@ -12,6 +13,8 @@ int job_bus_attach(struct connection *c);
  * properties cannot wait for. */
 int job_bus_filter(struct connection *c);
 void job_bus_path(uint32_t job, char path[static 64]);
+/* Answers the call with job's path as soon as the registry's file has it (jobs_begin()), or with NoSpace. */
+int job_bus_begin(struct call *call, struct job *job);
 /* An element of ListJobs: a{sv}. */
 int job_bus_append(sd_bus_message *m, const struct job *job);
 /* To the connection that started it, if it is still there. */

@@ -328,8 +328,11 @@ static void end(struct job *job, enum job_state state)
 	}
 	log_end(job);
 	/* One that is cut off by the daemon's own end is told by the next start. */
-	if (!jobs->stopping && !job->provision) {
-		persist_update(manager, job->morsel, NULL, NULL);
+	if (jobs->stopping && state != JOB_DONE) {
+		persist_job_interrupted(job);
+	} else {
+		if (job->morsel)
+			persist_update(manager, job->morsel, NULL, NULL);
 		persist_job_end(job);
 	}
 
@@ -501,11 +504,26 @@ int jobs_provision(struct jobs *jobs, struct provision *p, const struct caller *
 	/* The helper does one after another itself; until its turn a job has no steps. */
 	job->state = JOB_RUNNING;
 	jobs->provisioning++;
-	worker_pool_submit(jobs->admin, &job_ref(job)->work);
-	tell_while_running(jobs);
 
 	*ret_job = job;
 	return 0;
+}
+
+void jobs_begin(struct job *job, int r)
+{
+	struct jobs *jobs = job->manager->jobs;
+
+	if (!job->provision) {
+		if (r < 0)
+			job_cancel(job);
+	} else if (r >= 0 && !jobs->stopping) {
+		worker_pool_submit(jobs->admin, &job_ref(job)->work);
+		tell_while_running(jobs);
+	} else {
+		jobs->provisioning--;
+		job->result = r;
+		end(job, r < 0 ? JOB_FAILED : JOB_CANCELLED);
+	}
 }
 
 void jobs_set_last(struct jobs *jobs, uint32_t id)
@@ -513,33 +531,69 @@ void jobs_set_last(struct jobs *jobs, uint32_t id)
 	jobs->last_id = id;
 }
 
-void jobs_add_interrupted(struct jobs *jobs, const struct ledger_job *lasting)
+static struct job *interrupted_new(struct jobs *jobs, uint32_t id, enum job_kind kind, uid_t owner,
+				   uint64_t created_usec)
 {
 	struct job *job = g_new0(struct job, 1);
 
 	g_ref_count_init(&job->refs);
 	job->manager = jobs->manager;
-	job->id = lasting->id;
+	job->id = id;
+	job->kind = kind;
 	job->state = job->told_state = JOB_INTERRUPTED;
-	job->owner = lasting->owner;
+	job->owner = job->morsel_owner = owner;
+	job->created_usec = created_usec;
+	job->ended_usec = now_monotonic();
+	storage_move_result_init(&job->moved);
+	g_queue_init(&job->waiters);
+	job->link.data = job;
+	g_tree_insert(jobs->by_id, GUINT_TO_POINTER(job->id), job);
+	return job;
+}
+
+void jobs_add_interrupted(struct jobs *jobs, const struct ledger_job *lasting)
+{
+	struct job *job =
+		interrupted_new(jobs, lasting->id, JOB_MOVE, lasting->owner, lasting->created_usec);
+
 	sd_id128_to_string(lasting->morsel, job->morsel_id);
 	job->morsel_owner = lasting->morsel_owner;
 	job->morsel_name = g_strdup(lasting->morsel_name);
 	job->tier_name = g_intern_string(lasting->tier);
 	job->offset = lasting->offset;
 	job->length = lasting->length;
-	job->created_usec = lasting->created_usec;
-	job->ended_usec = now_monotonic();
 	atomic_init(&job->total, lasting->length);
-	storage_move_result_init(&job->moved);
 	job->error = g_strdup("morseld ended before the move did; every page is intact, in its old"
 			      " place or the new one");
-	g_queue_init(&job->waiters);
-	job->link.data = job;
-	g_tree_insert(jobs->by_id, GUINT_TO_POINTER(job->id), job);
 	log_line(LOG_WARNING, LOG_MOVE_INTERRUPTED, job->morsel_id,
 		 "job %" PRIu32 ": move of %s (%s) to %s was interrupted by the end of morseld",
 		 job->id, job->morsel_id, job->morsel_name, job->tier_name);
+	add_finished(jobs, job);
+}
+
+void jobs_add_interrupted_provision(struct jobs *jobs, const struct ledger_provision *lasting)
+{
+	static const struct provision_wish none;
+	bool up = lasting->verb == HELPER_PROVISION;
+	struct job *job = interrupted_new(jobs, lasting->id, up ? JOB_PROVISION : JOB_UNPROVISION,
+					  lasting->owner, lasting->created_usec);
+
+	job->provision = provision_new(lasting->verb, lasting->memory, &none);
+	job->morsel_name = g_strdup("");
+	job->tier_name = "";
+	if (lasting->outcome[0])
+		job->error =
+			g_strdup_printf("morseld ended before it was done: %s", lasting->outcome);
+	else if (ledger_rebooted(jobs->manager->ledger))
+		job->error = g_strdup("the machine ended before it was done; what is half made is"
+				      " removed by the next \"tier provision\" or \"unprovision\"");
+	else
+		job->error = g_strdup("morseld ended before it was done; morsel-helper takes back"
+				      " what it had begun, unless all was done by then: see"
+				      " \"morselctl tiers\" and \"journalctl -t morsel-helper\"");
+	log_line(LOG_WARNING, LOG_PROVISION_INTERRUPTED, lasting->memory,
+		 "job %" PRIu32 ": %s of %s: %s", job->id, job_kind_to_string(job->kind),
+		 lasting->memory, job->error);
 	add_finished(jobs, job);
 }
 

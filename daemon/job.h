@@ -97,16 +97,21 @@ int jobs_move(struct jobs *jobs, struct morsel *m, struct tier *tier, uint64_t o
 	      struct connection *starter, const char *destination, struct job **ret_job,
 	      char **ret_text);
 
-/* The same for a provisioning, which begins at once. Takes over p, also on failure. */
+/* The same for a provisioning, which begins with jobs_begin(). Takes over p, also on failure. */
 int jobs_provision(struct jobs *jobs, struct provision *p, const struct caller *caller,
 		   struct connection *starter, const char *destination, struct job **ret_job,
 		   char **ret_text);
 
+/* The registry's file has it, or (r < 0) cannot: then a move is cancelled and a provisioning fails. */
+void jobs_begin(struct job *job, int r);
+
 /* Ids up to this one were given before the start. */
 void jobs_set_last(struct jobs *jobs, uint32_t id);
 struct ledger_job;
+struct ledger_provision;
 /* One of before the start that had not ended, with its id: it is logged and listed as ended. */
 void jobs_add_interrupted(struct jobs *jobs, const struct ledger_job *lasting);
+void jobs_add_interrupted_provision(struct jobs *jobs, const struct ledger_provision *lasting);
 
 struct job *jobs_find(struct jobs *jobs, uint32_t id); /* NULL: there is none (any more) */
 /* By id, ascending: the first with an id over after. */

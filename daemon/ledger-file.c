@@ -80,7 +80,7 @@ void ledger_apply(struct ledger_image *image, enum ledger_kind kind, sd_id128_t 
 		e->body = body;
 		return;
 	}
-	if (kind == LEDGER_JOB)
+	if (kind == LEDGER_JOB || kind == LEDGER_PROVISION)
 		image->last_job = MAX(image->last_job, (uint32_t)GUINT64_FROM_LE(id.qwords[1]));
 	key.order = image->next_order++;
 	key.body = body;
@@ -164,7 +164,7 @@ GByteArray *ledger_format(const struct ledger_image *image, uint32_t *ret_check)
 	put32(header + HEADER_CHECK, *ret_check);
 	g_byte_array_append(out, header, sizeof(header));
 
-	for (enum ledger_kind kind = LEDGER_MORSEL; kind <= LEDGER_JOB; kind++) {
+	for (enum ledger_kind kind = LEDGER_MORSEL; kind < LEDGER_KIND_MAX; kind++) {
 		g_autoptr(GPtrArray) sorted = ledger_sorted(image, kind);
 
 		for (unsigned int i = 0; i < sorted->len; i++) {
@@ -198,7 +198,8 @@ static bool parse_header(const uint8_t *data, size_t size, struct ledger_image *
 		damaged(image, "a header with a wrong checksum");
 		return false;
 	}
-	if (le32(data + HEADER_VERSION) == LEDGER_VERSION &&
+	image->version = le32(data + HEADER_VERSION);
+	if (image->version <= LEDGER_VERSION &&
 	    memcmp(data + HEADER_ZERO, zero, sizeof(zero)) != 0) {
 		damaged(image, "a header that makes no sense");
 		return false;
@@ -236,7 +237,7 @@ static size_t parse_record(const uint8_t *data, size_t left, bool in_base,
 	}
 	type = le32(data + RECORD_TYPE);
 	kind = type & ~TYPE_DROP;
-	if ((kind != LEDGER_MORSEL && kind != LEDGER_JOB) || (in_base && type != kind) ||
+	if (kind < LEDGER_MORSEL || kind >= LEDGER_KIND_MAX || (in_base && type != kind) ||
 	    (type != kind && length > 0) || le32(data + RECORD_ZERO) != 0 ||
 	    le64(data + RECORD_SEQ) != image->seq + !in_base) {
 		damaged(image, "a record that makes no sense");
@@ -256,7 +257,7 @@ int ledger_parse(const uint8_t *data, size_t size, struct ledger_image *image)
 
 	if (!parse_header(data, size, image, &base))
 		return 0;
-	if (le32(data + HEADER_VERSION) > LEDGER_VERSION)
+	if (image->version > LEDGER_VERSION)
 		return -EPROTONOSUPPORT;
 	while (image->good < size) {
 		size_t used = parse_record(data + image->good, size - image->good, n < base, image);

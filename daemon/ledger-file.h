@@ -19,15 +19,18 @@
  * header's, so that a record of another file (an old block of the disk) is none of this one. There are two
  * files, written one after the other, so one of them is whole whatever happens to the other.
  */
-#define LEDGER_VERSION 1
+#define LEDGER_VERSION 2 /* 1 had morsels and jobs only */
 #define LEDGER_HEADER_SIZE 64
 #define LEDGER_RECORD_SIZE 40
 /* No body is longer: a morsel's name, account and records have bounds that come to less. */
 #define LEDGER_BODY_MAX (1 << 20)
 
 enum ledger_kind {
-	LEDGER_MORSEL = 1, /* id: the morsel's */
-	LEDGER_JOB = 2,	   /* id: ledger_job_id() */
+	LEDGER_MORSEL = 1,    /* id: the morsel's */
+	LEDGER_JOB = 2,	      /* a move; id: ledger_job_id() */
+	LEDGER_PROVISION = 3, /* id: ledger_job_id() */
+	LEDGER_LINGER = 4,    /* a destroyed morsel; id: the morsel's */
+	LEDGER_KIND_MAX
 };
 
 struct ledger_entry {
@@ -48,10 +51,11 @@ struct ledger_image {
 	uint64_t seq; /* of the last change */
 	uint32_t last_job;
 	sd_id128_t boot;
-	bool has_base;	/* header and base are whole */
-	uint64_t good;	/* bytes up to the first damage, or all */
-	uint32_t check; /* the header's checksum */
-	char *damage;	/* NULL: none; else where and what */
+	uint32_t version; /* of the file; 0: there was none */
+	bool has_base;	  /* header and base are whole */
+	uint64_t good;	  /* bytes up to the first damage, or all */
+	uint32_t check;	  /* the header's checksum */
+	char *damage;	  /* NULL: none; else where and what */
 };
 
 void ledger_image_init(struct ledger_image *image);

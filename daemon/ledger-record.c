@@ -9,6 +9,8 @@
 #define MORSEL_TYPE "(stuuutts(tasasa(su))ssaia(ttssst))"
 /* owner, morsel, its owner and name, tier, offset, length, created */
 #define JOB_TYPE "(usussttt)"
+/* owner, verb, memory, outcome, created */
+#define PROVISION_TYPE "(uusst)"
 
 static GBytes *serialise(GVariant *v)
 {
@@ -256,5 +258,44 @@ int ledger_job_parse(sd_id128_t id, GBytes *body, struct ledger_job *ret_job)
 	job.morsel_name = g_strdup(name);
 	job.tier = g_strdup(tier);
 	*ret_job = job;
+	return 0;
+}
+
+/* --- Provisionings --------------------------------------------------------------------------- */
+
+void ledger_provision_clear(struct ledger_provision *p)
+{
+	g_clear_pointer(&p->memory, g_free);
+	g_clear_pointer(&p->outcome, g_free);
+}
+
+GBytes *ledger_provision_body(const struct ledger_provision *p)
+{
+	return serialise(g_variant_new(PROVISION_TYPE, (guint32)p->owner, (guint32)p->verb,
+				       p->memory, p->outcome, p->created_usec));
+}
+
+int ledger_provision_parse(sd_id128_t id, GBytes *body, struct ledger_provision *ret_provision)
+{
+	g_autoptr(GVariant) v = parse(body, PROVISION_TYPE);
+	const char *memory, *outcome;
+	guint32 owner, verb;
+	guint64 created;
+	uint32_t job = (uint32_t)GUINT64_FROM_LE(id.qwords[1]);
+
+	if (!v)
+		return -EINVAL;
+	g_variant_get(v, "(uu&s&st)", &owner, &verb, &memory, &outcome, &created);
+	if (job == 0 || !sd_id128_equal(id, ledger_job_id(job)) ||
+	    (verb != HELPER_PROVISION && verb != HELPER_UNPROVISION))
+		return -EINVAL;
+	*ret_provision = (struct ledger_provision){
+		.id = job,
+		.owner = owner,
+		.verb = verb,
+		.memory = g_strdup(memory),
+		.outcome = g_strdup(outcome),
+		.created_usec = created,
+	};
 	return 0;
 }

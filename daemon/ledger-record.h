@@ -3,11 +3,12 @@
 
 #include <glib.h>
 
+#include "helper/protocol.h"
 #include "ledger-file.h"
 #include "morsel.h"
 
 /*
- * What a morsel and a job are in the registry's file: a serialised GVariant each, little endian. A change of
+ * What things are in the registry's file: a serialised GVariant each, little endian. A change of
  * these types is a new LEDGER_VERSION.
  */
 
@@ -36,3 +37,17 @@ void ledger_job_clear(struct ledger_job *job);
 GBytes *ledger_job_body(const struct ledger_job *job);
 /* -EINVAL */
 int ledger_job_parse(sd_id128_t id, GBytes *body, struct ledger_job *ret_job);
+
+/* A provisioning, or its undoing, that had not ended. */
+struct ledger_provision {
+	uint32_t id;
+	uid_t owner;
+	enum helper_verb verb;
+	char *memory;  /* as it was named */
+	char *outcome; /* what morsel-helper said of it at last; "": it could not be heard */
+	uint64_t created_usec; /* real-time clock */
+};
+void ledger_provision_clear(struct ledger_provision *p);
+GBytes *ledger_provision_body(const struct ledger_provision *p);
+/* -EINVAL */
+int ledger_provision_parse(sd_id128_t id, GBytes *body, struct ledger_provision *ret_provision);

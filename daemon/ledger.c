@@ -121,7 +121,8 @@ static int load(struct ledger *l, char **ret_text)
 	if (r >= 0) {
 		best = ledger_compare(&images[0], &images[1]) < 0 ? 0 : 1;
 		l->stale = !there[0] || !there[1] || images[0].damage || images[1].damage ||
-			   images[0].seq != images[1].seq;
+			   images[0].seq != images[1].seq || images[0].version < LEDGER_VERSION ||
+			   images[1].version < LEDGER_VERSION;
 		if (there[0] || there[1])
 			say_damage(images, there, best);
 		/* One whole copy has everything that was answered, also where the other one has more records

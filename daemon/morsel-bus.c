@@ -284,37 +284,6 @@ int destroy_call(struct call *call, sd_bus_error *error)
 	return 1;
 }
 
-/* Move's call while its job is made lasting. */
-struct beginning {
-	struct manager *manager;
-	sd_bus_message *call;
-	uint32_t job;
-};
-
-static void on_begun(int r, void *userdata)
-{
-	struct beginning *b = userdata;
-	struct job *job = jobs_find(b->manager->jobs, b->job);
-	char path[64];
-
-	if (r >= 0) {
-		job_bus_path(b->job, path);
-		(void)sd_bus_reply_method_return(b->call, "o", path);
-	} else {
-		g_autofree char *text =
-			g_strdup_printf("the registry cannot be written: %s", g_strerror(-r));
-		sd_bus_error error = SD_BUS_ERROR_NULL;
-
-		if (job)
-			job_cancel(job);
-		bus_error_set(&error, r == -EFBIG || r == -EDQUOT ? -ENOSPC : r, text);
-		(void)sd_bus_reply_method_error(b->call, &error);
-		sd_bus_error_free(&error);
-	}
-	sd_bus_message_unref(b->call);
-	g_free(b);
-}
-
 struct move_options {
 	uint64_t offset, length;
 	bool dry_run;
@@ -330,7 +299,6 @@ int move_call(struct call *call, sd_bus_error *error)
 	struct move_options o = { .length = UINT64_MAX };
 	const char *arg, *tier_name;
 	g_autofree char *text = NULL;
-	struct beginning *b;
 	struct morsel *m;
 	struct tier *t;
 	struct job *job;
@@ -373,8 +341,5 @@ int move_call(struct call *call, sd_bus_error *error)
 		      &job, &text);
 	if (r < 0)
 		return bus_error_set(error, r, text);
-	b = g_new(struct beginning, 1);
-	*b = (struct beginning){ call->manager, sd_bus_message_ref(call->message), job->id };
-	persist_job_begin(job, on_begun, b);
-	return 1;
+	return job_bus_begin(call, job);
 }

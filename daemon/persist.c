@@ -4,6 +4,7 @@
 #include "ledger.h"
 #include "manager.h"
 #include "persist.h"
+#include "provision.h"
 
 struct saving {
 	struct manager *manager;
@@ -94,9 +95,8 @@ void persist_destroy(struct manager *manager, struct morsel *m, persist_done_t d
 		on_dropped(0, s);
 }
 
-void persist_job_begin(struct job *job, persist_done_t done, void *userdata)
+static GBytes *job_body(const struct job *job)
 {
-	struct manager *manager = job->manager;
 	struct ledger_job lasting = {
 		.id = job->id,
 		.owner = job->owner,
@@ -109,15 +109,48 @@ void persist_job_begin(struct job *job, persist_done_t done, void *userdata)
 		.created_usec = job->created_usec,
 	};
 
-	if (manager->ledger && !job->dry_run)
-		ledger_put(manager->ledger, LEDGER_JOB, ledger_job_id(job->id),
-			   ledger_job_body(&lasting), done, userdata);
-	else
+	return ledger_job_body(&lasting);
+}
+
+static GBytes *provision_body(const struct job *job, const char *outcome)
+{
+	struct ledger_provision lasting = {
+		.id = job->id,
+		.owner = job->owner,
+		.verb = job->provision->request.verb,
+		.memory = job->provision->name,
+		.outcome = (char *)outcome,
+		.created_usec = job->created_usec,
+	};
+
+	return ledger_provision_body(&lasting);
+}
+
+void persist_job_begin(struct job *job, persist_done_t done, void *userdata)
+{
+	struct manager *manager = job->manager;
+
+	if (!manager->ledger || job->dry_run)
 		done(0, userdata);
+	else if (job->provision)
+		ledger_put(manager->ledger, LEDGER_PROVISION, ledger_job_id(job->id),
+			   provision_body(job, ""), done, userdata);
+	else
+		ledger_put(manager->ledger, LEDGER_JOB, ledger_job_id(job->id), job_body(job), done,
+			   userdata);
 }
 
 void persist_job_end(struct job *job)
 {
 	if (job->manager->ledger && !job->dry_run)
-		ledger_drop(job->manager->ledger, LEDGER_JOB, ledger_job_id(job->id), NULL, NULL);
+		ledger_drop(job->manager->ledger, job->provision ? LEDGER_PROVISION : LEDGER_JOB,
+			    ledger_job_id(job->id), NULL, NULL);
+}
+
+void persist_job_interrupted(struct job *job)
+{
+	/* Of a move everything is known already. */
+	if (job->manager->ledger && !job->dry_run && job->provision)
+		ledger_update(job->manager->ledger, LEDGER_PROVISION, ledger_job_id(job->id),
+			      provision_body(job, job->error), NULL, NULL);
 }

@@ -13,6 +13,7 @@ struct manager;
  *   create    1. the keeper has the descriptor   2. the registry's file has the record   3. visible, answered
  *   destroy   1. invisible   2. the file has the drop   3. the keeper has let go   4. answered
  *   move      1. the file has the job            2. answered; the job may have begun already
+ *   provision 1. the file has the job            2. begun, answered
  *
  * A death between 1 and 2 of a creation leaves a descriptor that nothing claims: the next start drops it.
  * One between 2 and 3 of a destruction leaves the same. Nobody was answered in either case. Where there is no
@@ -32,5 +33,9 @@ void persist_update(struct manager *manager, struct morsel *m, persist_done_t do
 /* It was taken out of the registry. r is always 0: what cannot be written now is written later. */
 void persist_destroy(struct manager *manager, struct morsel *m, persist_done_t done,
 		     void *userdata);
+/* Not for long of one that is cut off by the daemon's own end, which the next start is to tell: see
+ * persist_job_interrupted(). */
 void persist_job_begin(struct job *job, persist_done_t done, void *userdata);
 void persist_job_end(struct job *job);
+/* The daemon is ending, and the job has ended before it was done. */
+void persist_job_interrupted(struct job *job);

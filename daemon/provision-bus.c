@@ -83,7 +83,6 @@ static int start(struct call *call, enum helper_verb verb, const struct bus_opti
 	g_autofree char *text = NULL;
 	const char *memory;
 	struct job *job;
-	char path[64];
 	int r;
 
 	r = sd_bus_message_read(call->message, "s", &memory);
@@ -104,10 +103,7 @@ static int start(struct call *call, enum helper_verb verb, const struct bus_opti
 			   call->connection->caller ? NULL
 						    : sd_bus_message_get_sender(call->message),
 			   &job, &text);
-	if (r < 0)
-		return bus_error_set(error, r, text);
-	job_bus_path(job->id, path);
-	return sd_bus_reply_method_return(call->message, "o", path);
+	return r < 0 ? bus_error_set(error, r, text) : job_bus_begin(call, job);
 }
 
 int provision_call(struct call *call, sd_bus_error *error)

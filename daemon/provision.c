@@ -9,6 +9,7 @@
 #include "job.h"
 #include "log.h"
 #include "manager.h"
+#include "persist.h"
 
 struct provision *provision_new(enum helper_verb verb, const char *name,
 				const struct provision_wish *wish)
@@ -70,6 +71,14 @@ int provision_run(struct provision *p, _Atomic uint64_t *done, _Atomic uint64_t 
 
 /* --- What the configuration wants ------------------------------------------------------------ */
 
+/* That it may not be told of later is no reason to be without the memory. */
+static void on_lasting(int r, void *userdata)
+{
+	struct job *job = userdata;
+
+	jobs_begin(job, 0);
+}
+
 void provision_configured(struct manager *m)
 {
 	g_autoptr(Caller) root = NULL;
@@ -95,6 +104,8 @@ void provision_configured(struct manager *m)
 		if (jobs_provision(m->jobs, p, root, NULL, NULL, &job, &text) < 0)
 			log_line(LOG_WARNING, LOG_PROVISION_FAILED, c->name, "[provision %s]: %s",
 				 c->name, text);
+		else
+			persist_job_begin(job, on_lasting, job);
 	}
 }
 

@@ -23,7 +23,7 @@ struct restoring {
 	struct manager *manager;
 	GHashTable *kept;
 	GString *lost; /* the file's text */
-	unsigned int n_lost, n_restored, n_unclaimed, n_interrupted;
+	unsigned int n_lost, n_restored, n_unclaimed, n_interrupted, n_provisions;
 };
 
 static void lose(struct restoring *x, sd_id128_t id, const struct morsel *m, const char *why)
@@ -150,6 +150,18 @@ static void restore_job(struct restoring *x, sd_id128_t id, GBytes *body)
 	ledger_job_clear(&job);
 }
 
+static void restore_provision(struct restoring *x, sd_id128_t id, GBytes *body)
+{
+	struct ledger_provision p;
+
+	ledger_drop(x->manager->ledger, LEDGER_PROVISION, id, NULL, NULL);
+	if (ledger_provision_parse(id, body, &p) < 0)
+		return;
+	x->n_provisions++;
+	jobs_add_interrupted_provision(x->manager->jobs, &p);
+	ledger_provision_clear(&p);
+}
+
 /* All that is lost, in one place, until the next start that loses something. */
 static void write_lost(struct restoring *x)
 {
@@ -182,22 +194,26 @@ static void restore_entries(struct restoring *x, enum ledger_kind kind,
 static void tell(struct restoring *x)
 {
 	struct stats *stats = &x->manager->stats;
+	g_autofree char *provisions = NULL;
 
 	stats->restored = x->n_restored;
 	stats->lost = x->n_lost;
 	stats->interrupted = x->n_interrupted;
 	if (x->n_lost > 0)
 		write_lost(x);
-	if (x->n_restored + x->n_lost + x->n_interrupted == 0)
+	if (x->n_restored + x->n_lost + x->n_interrupted + x->n_provisions == 0)
 		return;
+	if (x->n_provisions > 0)
+		provisions = g_strdup_printf(", and so were %u provisionings", x->n_provisions);
 	log_line(x->n_lost > 0 ? LOG_WARNING : LOG_INFO, LOG_RESTORED, NULL,
-		 "%u morsels are there again, %u are lost%s%s%s, %u moves were interrupted",
+		 "%u morsels are there again, %u are lost%s%s%s, %u moves were interrupted%s",
 		 x->n_restored, x->n_lost,
 		 x->n_lost == 0			       ? ""
 		 : ledger_rebooted(x->manager->ledger) ? " with the machine's last run (see "
 						       : " (see ",
 		 x->n_lost > 0 ? x->manager->options.state_dir : "",
-		 x->n_lost > 0 ? "/" LOST_FILE ")" : "", x->n_interrupted);
+		 x->n_lost > 0 ? "/" LOST_FILE ")" : "", x->n_interrupted,
+		 provisions ? provisions : "");
 }
 
 int restore(struct manager *manager)
@@ -220,6 +236,7 @@ int restore(struct manager *manager)
 		jobs_set_last(manager->jobs, ledger_image(manager->ledger)->last_job);
 		restore_entries(&x, LEDGER_MORSEL, restore_morsel);
 		restore_entries(&x, LEDGER_JOB, restore_job);
+		restore_entries(&x, LEDGER_PROVISION, restore_provision);
 	}
 	keeper_start(manager->keeper);
 	if (manager->ledger) {

@@ -479,6 +479,45 @@ static void test_newer(void)
 	end(&w);
 }
 
+/* Of an older morseld: it is read, and written anew before there is anything in it that it would not know. */
+static void test_older(void)
+{
+	struct ledger_image image;
+	g_autoptr(GByteArray) data = NULL;
+	g_autoptr(GBytes) body = body_of(1);
+	g_autofree char *text = NULL, *path = NULL, *after = NULL;
+	struct ledger *l = NULL;
+	struct world w;
+	uint32_t check;
+	size_t size;
+
+	begin(&w);
+	ledger_image_init(&image);
+	g_assert_cmpint(sd_id128_get_boot(&image.boot), >=, 0);
+	data = ledger_format(&image, &check);
+	ledger_image_done(&image);
+	data->data[8] = 1;
+	check = crc32c(0, data->data, LEDGER_HEADER_SIZE - 4);
+	for (int i = 0; i < 4; i++)
+		data->data[LEDGER_HEADER_SIZE - 4 + i] = (uint8_t)(check >> (8 * i));
+	ledger_append_record(data, check, 1, LEDGER_MORSEL, id_of(1), body);
+	write_file(&w, "registry", (char *)data->data, data->len);
+	write_file(&w, "registry.copy", (char *)data->data, data->len);
+	g_assert_cmpint(ledger_open(w.event, w.dir_fd, &l, &text), ==, 0);
+	g_assert_true(has(ledger_image(l), 1));
+	g_assert_false(ledger_doubtful(l));
+	for (int i = 0; i < 2; i++) {
+		path = g_build_filename(w.dir, i ? "registry.copy" : "registry", NULL);
+		g_assert_true(g_file_get_contents(path, &after, &size, NULL));
+		g_assert_cmpuint(size, >, LEDGER_HEADER_SIZE);
+		g_assert_cmpuint((uint8_t)after[8], ==, LEDGER_VERSION);
+		g_clear_pointer(&path, g_free);
+		g_clear_pointer(&after, g_free);
+	}
+	ledger_free(l);
+	end(&w);
+}
+
 /* Disk full: what waits fails and leaves nothing, what has happened is written later. */
 static void test_full(void)
 {
@@ -612,6 +651,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/ledger/altered", test_altered);
 	g_test_add_func("/ledger/misplaced", test_misplaced);
 	g_test_add_func("/ledger/newer", test_newer);
+	g_test_add_func("/ledger/older", test_older);
 	g_test_add_func("/ledger/last", test_last);
 	g_test_add_func("/ledger/compacted", test_compacted);
 	g_test_add_func("/ledger/one-damaged", test_one_damaged);

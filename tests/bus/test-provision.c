@@ -44,7 +44,8 @@ static void send_step(int fd, unsigned int step, unsigned int total, const char 
 	uint8_t packet[HELPER_PACKET_MAX];
 
 	g_strlcpy(reply.text, text, sizeof(reply.text));
-	g_assert_cmpint(packet_send(fd, packet, helper_reply_build(&reply, packet), -1), ==, 0);
+	/* Who asked may have gone. */
+	(void)packet_send(fd, packet, helper_reply_build(&reply, packet), -1);
 }
 
 static void send_end(int fd, int result, const char *text)
@@ -315,6 +316,81 @@ static void test_cancel(void)
 	harness_free(h);
 }
 
+static GHashTable *only_job(sd_bus *bus)
+{
+	automessage *reply = must_call(bus, "ListJobs", "");
+	GHashTable *job;
+
+	g_assert_cmpint(sd_bus_message_enter_container(reply, 'a', "a{sv}"), >, 0);
+	job = read_dict(reply);
+	g_assert_true(sd_bus_message_at_end(reply, false) > 0);
+	return job;
+}
+
+static void must_be_interrupted(const char *kind, const char *memory, const char *error)
+{
+	{
+		autobus *bus = harness_connect(h);
+		g_autoptr(GHashTable) job = only_job(bus);
+		g_autofree char *line =
+			g_strdup_printf("%s of %s: morseld ended before", kind, memory);
+
+		g_assert_cmpstr(g_hash_table_lookup(job, "state"), ==, "interrupted");
+		g_assert_cmpstr(g_hash_table_lookup(job, "kind"), ==, kind);
+		g_assert_cmpstr(g_hash_table_lookup(job, "memory"), ==, memory);
+		g_assert_cmpstr(g_hash_table_lookup(job, "id"), ==, "2");
+		if (!strstr(g_hash_table_lookup(job, "error"), error))
+			g_error("'%s' is not in: %s", error,
+				(char *)g_hash_table_lookup(job, "error"));
+		g_hash_table_unref(wait_for(bus, MANAGER_PATH "/job/2", "interrupted", error));
+		harness_wait_log(h, line);
+	}
+	/* Told once. */
+	harness_kill_daemon(h);
+	harness_restart_daemon(h);
+	{
+		autobus *bus = harness_connect(h);
+		automessage *reply = must_call(bus, "ListJobs", "");
+
+		g_assert_cmpint(sd_bus_message_enter_container(reply, 'a', "a{sv}"), >, 0);
+		g_assert_true(sd_bus_message_at_end(reply, false) > 0);
+	}
+}
+
+/* Cut off by the daemon's death, or by its orderly end, after which it is known how it ended. */
+static void test_interrupted(void)
+{
+	for (int orderly = 0; orderly < 2; orderly++) {
+		struct asked asked = { .times = 2 };
+
+		h = harness_new(&(struct harness_options){ .with_helper = true });
+		asked.helper = helper_start();
+		{
+			autobus *bus = harness_connect(h);
+			g_autofree char *done = start_job(bus, "Provision", "serial:1");
+
+			/* One that has ended is not told again. */
+			g_hash_table_unref(wait_for(bus, done, "done", ""));
+			g_free(start_job(bus, orderly ? "Provision" : "Unprovision", "serial:3"));
+			harness_wait(was_asked, &asked, "the helper is asked");
+		}
+		if (orderly) {
+			kill(h->daemon, SIGTERM);
+			g_assert_cmpint(waitpid(h->daemon, NULL, 0), ==, h->daemon);
+		} else {
+			harness_kill_daemon(h);
+		}
+		harness_restart_daemon(h);
+		must_be_interrupted(
+			orderly ? "provision" : "unprovision", "serial:3",
+			orderly ? "done: cancelled before \"commit\"; everything is as it"
+				  " was before"
+				: "morsel-helper takes back");
+		helper_stop(asked.helper);
+		harness_free(h);
+	}
+}
+
 /* Only an admin; the daemon's own user is one, so another user is wanted to see it. */
 static void test_admin(void)
 {
@@ -375,6 +451,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/provision/ends", test_ends);
 	g_test_add_func("/provision/options", test_options);
 	g_test_add_func("/provision/cancel", test_cancel);
+	g_test_add_func("/provision/interrupted", test_interrupted);
 	g_test_add_func("/provision/admin", test_admin);
 	g_test_add_func("/provision/configured", test_configured);
 	return g_test_run();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The registry's file. First byte: 'r': the rest is a file as it is; 'c': with its checksums put right;
- * 'm': a morsel's record; 'j': a job's. */
+ * 'm': a morsel's record; 'j': a move's; 'p': a provisioning's. */
 #include <glib.h>
 #include <string.h>
 
@@ -94,6 +94,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	g_autofree uint8_t *copy = NULL;
 	g_autoptr(GBytes) body = NULL;
+	struct ledger_provision provision;
 	struct ledger_job job;
 
 	if (size == 0)
@@ -109,6 +110,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			g_assert_cmpuint(job.id, ==, 7);
 			g_assert_null(morsel_name_check(job.morsel_name));
 			ledger_job_clear(&job);
+		}
+		break;
+	case 'p':
+		if (ledger_provision_parse(ledger_job_id(7), body, &provision) == 0) {
+			g_assert_cmpuint(provision.id, ==, 7);
+			g_assert_true(provision.verb == HELPER_PROVISION ||
+				      provision.verb == HELPER_UNPROVISION);
+			g_assert_true(g_utf8_validate(provision.outcome, -1, NULL));
+			ledger_provision_clear(&provision);
 		}
 		break;
 	case 'c':
