@@ -85,7 +85,8 @@ over_tree() {
 		lower=$1 work=$2 tar=$3
 		shift 3
 		layer=$(mktemp -d)
-		trap "umount -R $layer; rmdir $layer" EXIT
+		# Lazily: a command may leave a process for seconds, as dkms does.
+		trap "umount --recursive --lazy $layer; rmdir $layer" EXIT
 		mount -t tmpfs -o mode=755 tmpfs "$layer"
 		mkdir "$layer"/{upper,work,root}
 		root=$layer/root
