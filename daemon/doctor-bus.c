@@ -120,7 +120,7 @@ int doctor_call(struct call *call, sd_bus_error *error)
 	x->facts.keeper = keeper_state(manager->keeper);
 	x->facts.keeper_trouble = g_strdup(keeper_trouble(manager->keeper));
 	x->facts.morsels = registry_morsels(manager->registry);
-	x->facts.kept = keeper_held(manager->keeper);
+	x->facts.kept = manager_kept(manager);
 	x->facts.lost = manager->stats.lost;
 	x->work.run = examination_run;
 	x->work.done = examination_done;

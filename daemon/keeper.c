@@ -355,8 +355,8 @@ static void on_swept(struct keeper *k)
 	set_trouble(k, full ? "it has no room for more descriptors (LimitNOFILE=)" : "");
 	if (full || k->told)
 		log_line(full ? LOG_WARNING : LOG_NOTICE, full ? LOG_KEEPER_AWAY : LOG_KEEPER_BACK,
-			 k->path, "keeper at %s was handed %u of %u morsels%s%s", k->path, k->sent,
-			 g_hash_table_size(k->entries), full ? ": " : "", k->trouble);
+			 k->path, "keeper at %s was handed %u of %u descriptors%s%s", k->path,
+			 k->sent, g_hash_table_size(k->entries), full ? ": " : "", k->trouble);
 	k->told = full;
 }
 
@@ -691,6 +691,13 @@ const char *keeper_path(const struct keeper *k)
 const char *keeper_trouble(const struct keeper *k)
 {
 	return k->trouble;
+}
+
+bool keeper_holds(const struct keeper *k, sd_id128_t id)
+{
+	const struct entry *e = g_hash_table_lookup(k->entries, &id);
+
+	return e && e->sent;
 }
 
 unsigned int keeper_held(const struct keeper *k)

@@ -64,4 +64,5 @@ enum keeper_state keeper_state(const struct keeper *k);
 const char *keeper_path(const struct keeper *k); /* NULL: none */
 /* Why it is away or full; "" else. */
 const char *keeper_trouble(const struct keeper *k);
+bool keeper_holds(const struct keeper *k, sd_id128_t id);
 unsigned int keeper_held(const struct keeper *k); /* descriptors that it has of ours */

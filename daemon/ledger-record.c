@@ -11,6 +11,8 @@
 #define JOB_TYPE "(usussttt)"
 /* owner, verb, memory, outcome, created */
 #define PROVISION_TYPE "(uusst)"
+/* owner, account, bytes, watch */
+#define LINGER_TYPE "(usti)"
 
 static GBytes *serialise(GVariant *v)
 {
@@ -297,5 +299,36 @@ int ledger_provision_parse(sd_id128_t id, GBytes *body, struct ledger_provision 
 		.outcome = g_strdup(outcome),
 		.created_usec = created,
 	};
+	return 0;
+}
+
+/* --- What lingers ---------------------------------------------------------------------------- */
+
+void ledger_linger_clear(struct ledger_linger *l)
+{
+	g_clear_pointer(&l->account, g_free);
+}
+
+GBytes *ledger_linger_body(const struct ledger_linger *l)
+{
+	return serialise(g_variant_new(LINGER_TYPE, (guint32)l->owner, l->account, l->bytes,
+				       (gint32)l->watch));
+}
+
+int ledger_linger_parse(GBytes *body, struct ledger_linger *ret_linger)
+{
+	g_autoptr(GVariant) v = parse(body, LINGER_TYPE);
+	const char *account;
+	guint64 bytes;
+	guint32 owner;
+	gint32 watch;
+
+	if (!v)
+		return -EINVAL;
+	g_variant_get(v, "(u&sti)", &owner, &account, &bytes, &watch);
+	/* Sums of them must not come to less than nothing. */
+	if (bytes == 0 || bytes > INT64_MAX || watch <= 0)
+		return -EINVAL;
+	*ret_linger = (struct ledger_linger){ owner, g_strdup(account), bytes, watch };
 	return 0;
 }

@@ -51,3 +51,15 @@ void ledger_provision_clear(struct ledger_provision *p);
 GBytes *ledger_provision_body(const struct ledger_provision *p);
 /* -EINVAL */
 int ledger_provision_parse(sd_id128_t id, GBytes *body, struct ledger_provision *ret_provision);
+
+/* A destroyed morsel whose memory is not known to be free. */
+struct ledger_linger {
+	uid_t owner;
+	char *account; /* cgroup of the creator, or "" */
+	uint64_t bytes;
+	int watch; /* linger_add()'s */
+};
+void ledger_linger_clear(struct ledger_linger *l);
+GBytes *ledger_linger_body(const struct ledger_linger *l);
+/* -EINVAL */
+int ledger_linger_parse(GBytes *body, struct ledger_linger *ret_linger);

@@ -12,12 +12,16 @@
 #define READ_BYTES 1024
 
 struct linger {
+	sd_event *event;
+	linger_gone_t gone;
+	void *userdata;
 	int fd;
 	sd_event_source *source;
 	GHashTable *held; /* watch → struct held */
 };
 
 struct held {
+	sd_id128_t id;
 	struct quota_account *account;
 	uint64_t bytes;
 };
@@ -32,13 +36,29 @@ static void held_free(gpointer p)
 	g_free(h);
 }
 
+static void tell(const struct linger *l, const struct held *h)
+{
+	if (!sd_id128_is_null(h->id))
+		l->gone(h->id, l->userdata);
+}
+
+static void let_go(struct linger *l, int watch)
+{
+	struct held *h = g_hash_table_lookup(l->held, GINT_TO_POINTER(watch));
+
+	if (!h)
+		return;
+	tell(l, h);
+	g_hash_table_remove(l->held, GINT_TO_POINTER(watch));
+}
+
 /* Events were lost: the watches that the kernel has no more are those whose memory is gone. */
 static void compare_all(struct linger *l)
 {
 	g_autoptr(GHashTable) there = g_hash_table_new(NULL, NULL);
 	GHashTableIter iter;
 	char path[64], line[512];
-	gpointer watch;
+	gpointer watch, held;
 	FILE *f;
 	int wd;
 
@@ -51,9 +71,11 @@ static void compare_all(struct linger *l)
 			g_hash_table_add(there, GINT_TO_POINTER(wd));
 	fclose(f);
 	g_hash_table_iter_init(&iter, l->held);
-	while (g_hash_table_iter_next(&iter, &watch, NULL))
-		if (!g_hash_table_contains(there, watch))
+	while (g_hash_table_iter_next(&iter, &watch, &held))
+		if (!g_hash_table_contains(there, watch)) {
+			tell(l, held);
 			g_hash_table_iter_remove(&iter);
+		}
 }
 
 static bool read_some(struct linger *l)
@@ -72,7 +94,7 @@ static bool read_some(struct linger *l)
 			compare_all(l);
 		else if (e->mask &
 			 IN_IGNORED) /* the last that comes: the number may be used again */
-			g_hash_table_remove(l->held, GINT_TO_POINTER(e->wd));
+			let_go(l, e->wd);
 		at += (ssize_t)sizeof(*e) + e->len;
 	}
 	return n > 0;
@@ -90,14 +112,23 @@ void linger_look(struct linger *l)
 		;
 }
 
-int linger_new(sd_event *event, struct linger **ret_linger)
+static int watch_instance(struct linger *l)
+{
+	l->source = sd_event_source_disable_unref(l->source);
+	return sd_event_add_io(l->event, &l->source, l->fd, EPOLLIN, on_gone, l);
+}
+
+int linger_new(sd_event *event, linger_gone_t gone, void *userdata, struct linger **ret_linger)
 {
 	struct linger *l = g_new0(struct linger, 1);
 	int r;
 
+	l->event = sd_event_ref(event);
+	l->gone = gone;
+	l->userdata = userdata;
 	l->held = g_hash_table_new_full(NULL, NULL, NULL, held_free);
 	l->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	r = l->fd < 0 ? -errno : sd_event_add_io(event, &l->source, l->fd, EPOLLIN, on_gone, l);
+	r = l->fd < 0 ? -errno : watch_instance(l);
 	if (r < 0) {
 		linger_free(l);
 		return r;
@@ -114,25 +145,72 @@ struct linger *linger_free(struct linger *l)
 	if (l->fd >= 0)
 		close(l->fd);
 	g_hash_table_unref(l->held);
+	sd_event_unref(l->event);
 	g_free(l);
 	return NULL;
 }
 
-int linger_add(struct linger *l, int fd, struct quota_account *account, uint64_t bytes)
+int linger_descriptor(const struct linger *l)
+{
+	return l->fd;
+}
+
+static bool is_instance(int fd)
+{
+	g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd), *what = NULL;
+
+	what = g_file_read_link(link, NULL);
+	return what && g_str_equal(what, "anon_inode:inotify");
+}
+
+int linger_adopt(struct linger *l, int fd)
+{
+	int own = l->fd, r;
+
+	if (!is_instance(fd)) {
+		close(fd);
+		return -EINVAL;
+	}
+	l->fd = fd;
+	r = watch_instance(l);
+	if (r < 0) {
+		l->fd = own;
+		own = fd;
+		(void)watch_instance(l);
+	}
+	close(own);
+	return r;
+}
+
+void linger_restore(struct linger *l, int watch, struct quota_account *account, uint64_t bytes,
+		    sd_id128_t id)
+{
+	struct held *h = g_new(struct held, 1);
+
+	*h = (struct held){ id, account, bytes };
+	quota_linger(account, (int64_t)bytes);
+	g_hash_table_insert(l->held, GINT_TO_POINTER(watch), h);
+}
+
+void linger_check(struct linger *l)
+{
+	/* First what has been told: a number that comes later is a new watch's. */
+	linger_look(l);
+	compare_all(l);
+}
+
+int linger_add(struct linger *l, int fd, struct quota_account *account, uint64_t bytes,
+	       sd_id128_t id, int *ret_watch)
 {
 	char path[32];
-	struct held *h;
 	int wd;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	wd = inotify_add_watch(l->fd, path, IN_DELETE_SELF);
 	if (wd < 0)
 		return -errno;
-	h = g_new(struct held, 1);
-	h->account = account;
-	h->bytes = bytes;
-	quota_linger(account, (int64_t)bytes);
-	g_hash_table_insert(l->held, GINT_TO_POINTER(wd), h);
+	linger_restore(l, wd, account, bytes, id);
+	*ret_watch = wd;
 	return 0;
 }
 

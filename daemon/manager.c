@@ -16,6 +16,7 @@
 #include "kernfile.h"
 #include "log.h"
 #include "manager.h"
+#include "persist.h"
 #include "morsel-bus.h"
 #include "provision.h"
 #include "restore.h"
@@ -128,16 +129,19 @@ static void release_done(struct work *w, bool ran)
 	g_free(w);
 }
 
-/* Somebody may still map it: then it stays charged. */
+/* One that is not watched yet: it never came to be (or that failed when it was destroyed). It stays charged until
+ * it is free. */
 static void keep_charge(struct manager *m, struct morsel *morsel)
 {
 	static struct log_rate rate = { .interval_usec = 10000000, .burst = 1 };
-	int fd, r;
+	int fd, watch, r;
 
 	if (!morsel->charged || !m->linger)
 		return;
 	fd = morsel->storage->ops->open_fd(morsel->object, false);
-	r = fd < 0 ? fd : linger_add(m->linger, fd, morsel->charged, morsel->size);
+	r = fd < 0 ? fd
+		   : linger_add(m->linger, fd, morsel->charged, morsel->size, SD_ID128_NULL,
+				&watch);
 	if (fd >= 0)
 		close(fd);
 	if (r >= 0)
@@ -183,6 +187,11 @@ uint64_t manager_capacity(struct manager *m)
 			sum += t->capacity;
 	}
 	return sum;
+}
+
+unsigned int manager_kept(const struct manager *m)
+{
+	return keeper_held(m->keeper) - keeper_holds(m->keeper, LINGER_KEPT_ID);
 }
 
 void manager_count_move(struct manager *m, const struct storage_move_result *result)
@@ -488,7 +497,7 @@ static int make_parts(struct manager *m)
 	m->registry = registry_new(m->users, on_release, m);
 	m->quota = quota_new(m->users);
 	quota_configure(m->quota, m->config, manager_capacity(m));
-	r = linger_new(m->event, &m->linger);
+	r = linger_new(m->event, persist_gone, m, &m->linger);
 	if (r < 0)
 		return fail(r, "inotify", NULL);
 	m->jobs = jobs_new(m, m->moves, m->admin);

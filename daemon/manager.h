@@ -109,4 +109,6 @@ void manager_connection_gone(struct manager *m, struct connection *c);
 
 /* Bytes of the tiers where pages can be placed now. */
 uint64_t manager_capacity(struct manager *m);
+/* Morsels that the keeper has. */
+unsigned int manager_kept(const struct manager *m);
 void manager_count_move(struct manager *m, const struct storage_move_result *result);

@@ -85,10 +85,36 @@ static void on_dropped(int r, void *userdata)
 	keeper_drop(s->manager->keeper, s->morsel->id, on_let_go, s);
 }
 
+/* From now on it is charged as long as anybody holds it, whatever becomes of this process. */
+static void record_linger(struct manager *manager, struct morsel *m)
+{
+	struct ledger_linger lasting = { .owner = m->owner,
+					 .account = m->account,
+					 .bytes = m->size };
+
+	/* On failure its release tries again, and tells. */
+	if (!m->charged || linger_add(manager->linger, m->storage->ops->descriptor(m->object),
+				      m->charged, m->size, m->id, &lasting.watch) < 0)
+		return;
+	m->charged = NULL;
+	if (manager->ledger)
+		ledger_update(manager->ledger, LEDGER_LINGER, m->id, ledger_linger_body(&lasting),
+			      NULL, NULL);
+}
+
+void persist_gone(sd_id128_t id, void *userdata)
+{
+	struct manager *manager = userdata;
+
+	if (manager->ledger)
+		ledger_drop(manager->ledger, LEDGER_LINGER, id, NULL, NULL);
+}
+
 void persist_destroy(struct manager *manager, struct morsel *m, persist_done_t done, void *userdata)
 {
 	struct saving *s = saving_new(manager, m, done, userdata);
 
+	record_linger(manager, m);
 	if (manager->ledger)
 		ledger_drop(manager->ledger, LEDGER_MORSEL, m->id, on_dropped, s);
 	else

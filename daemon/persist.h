@@ -11,7 +11,8 @@ struct manager;
  * the daemon's death at any moment:
  *
  *   create    1. the keeper has the descriptor   2. the registry's file has the record   3. visible, answered
- *   destroy   1. invisible   2. the file has the drop   3. the keeper has let go   4. answered
+ *   destroy   1. invisible   2. the file has the drop, and what lingers   3. the keeper has let go
+ *             4. answered
  *   move      1. the file has the job            2. answered; the job may have begun already
  *   provision 1. the file has the job            2. begun, answered
  *
@@ -33,8 +34,8 @@ void persist_update(struct manager *manager, struct morsel *m, persist_done_t do
 /* It was taken out of the registry. r is always 0: what cannot be written now is written later. */
 void persist_destroy(struct manager *manager, struct morsel *m, persist_done_t done,
 		     void *userdata);
-/* Not for long of one that is cut off by the daemon's own end, which the next start is to tell: see
- * persist_job_interrupted(). */
+/* Of a destroyed one: its memory is free. userdata: the manager. */
+void persist_gone(sd_id128_t id, void *userdata);
 void persist_job_begin(struct job *job, persist_done_t done, void *userdata);
 void persist_job_end(struct job *job);
 /* The daemon is ending, and the job has ended before it was done. */

@@ -23,7 +23,7 @@ struct restoring {
 	struct manager *manager;
 	GHashTable *kept;
 	GString *lost; /* the file's text */
-	unsigned int n_lost, n_restored, n_unclaimed, n_interrupted, n_provisions;
+	unsigned int n_lost, n_restored, n_unclaimed, n_interrupted, n_provisions, n_linger;
 };
 
 static void lose(struct restoring *x, sd_id128_t id, const struct morsel *m, const char *why)
@@ -94,6 +94,41 @@ static void restore_morsel(struct restoring *x, sd_id128_t id, GBytes *body)
 		lose(x, id, m, text);
 	else
 		x->n_restored++;
+}
+
+/* Watches that have gone on without a daemon. */
+static bool adopt_watches(struct restoring *x)
+{
+	struct manager *manager = x->manager;
+	struct kept *kept = kept_find(x->kept, LINGER_KEPT_ID);
+	int r;
+
+	if (!kept)
+		return false;
+	r = linger_adopt(manager->linger, kept->fd);
+	kept->fd = -1;
+	if (r >= 0)
+		keeper_adopted(manager->keeper, LINGER_KEPT_ID, linger_descriptor(manager->linger));
+	return r >= 0;
+}
+
+static void restore_linger(struct restoring *x, sd_id128_t id, GBytes *body)
+{
+	struct manager *manager = x->manager;
+	struct quota_account *account;
+	struct ledger_linger l;
+
+	/* One that is there after all: its drop was not written any more. */
+	if (registry_by_id(manager->registry, id) || ledger_linger_parse(body, &l) < 0) {
+		ledger_drop(manager->ledger, LEDGER_LINGER, id, NULL, NULL);
+		return;
+	}
+	account = quota_account_get(manager->quota, l.owner, l.account);
+	quota_charge_anyway(account, QUOTA_MORSELS, 1);
+	quota_charge_anyway(account, QUOTA_BYTES, l.bytes);
+	linger_restore(manager->linger, l.watch, account, l.bytes, id);
+	quota_account_unref(account); /* the charges hold it */
+	ledger_linger_clear(&l);
 }
 
 /* What the keeper has and nothing claims. */
@@ -194,26 +229,33 @@ static void restore_entries(struct restoring *x, enum ledger_kind kind,
 static void tell(struct restoring *x)
 {
 	struct stats *stats = &x->manager->stats;
-	g_autofree char *provisions = NULL;
+	g_autofree char *provisions = NULL, *lingering = NULL;
 
 	stats->restored = x->n_restored;
 	stats->lost = x->n_lost;
 	stats->interrupted = x->n_interrupted;
 	if (x->n_lost > 0)
 		write_lost(x);
-	if (x->n_restored + x->n_lost + x->n_interrupted + x->n_provisions == 0)
+	if (x->n_restored + x->n_lost + x->n_interrupted + x->n_provisions + x->n_linger == 0)
 		return;
 	if (x->n_provisions > 0)
 		provisions = g_strdup_printf(", and so were %u provisionings", x->n_provisions);
+	if (x->n_linger > 0)
+		lingering = g_strdup_printf("; of %u that were destroyed the memory is still held",
+					    x->n_linger);
 	log_line(x->n_lost > 0 ? LOG_WARNING : LOG_INFO, LOG_RESTORED, NULL,
-		 "%u morsels are there again, %u are lost%s%s%s, %u moves were interrupted%s",
+		 "%u morsels are there again, %u are lost%s%s%s, %u moves were interrupted%s%s",
 		 x->n_restored, x->n_lost,
 		 x->n_lost == 0			       ? ""
 		 : ledger_rebooted(x->manager->ledger) ? " with the machine's last run (see "
 						       : " (see ",
 		 x->n_lost > 0 ? x->manager->options.state_dir : "",
 		 x->n_lost > 0 ? "/" LOST_FILE ")" : "", x->n_interrupted,
-		 provisions ? provisions : "");
+		 provisions ? provisions : "", lingering ? lingering : "");
+}
+
+static void on_watches_kept(bool kept, void *userdata)
+{
 }
 
 int restore(struct manager *manager)
@@ -223,6 +265,7 @@ int restore(struct manager *manager)
 				    ? manager->descriptors - DESCRIPTORS_RESERVED
 				    : 0;
 	g_autofree char *text = NULL;
+	bool watched;
 	int r;
 
 	r = keeper_fetch(manager->keeper, room, &x.kept, &text);
@@ -231,14 +274,21 @@ int restore(struct manager *manager)
 		g_string_free(x.lost, TRUE);
 		return r;
 	}
+	watched = adopt_watches(&x);
 	/* From here on what is dropped goes to the keeper. */
 	if (manager->ledger) {
 		jobs_set_last(manager->jobs, ledger_image(manager->ledger)->last_job);
 		restore_entries(&x, LEDGER_MORSEL, restore_morsel);
+		restore_entries(&x, LEDGER_LINGER, restore_linger);
+		linger_check(manager->linger);
+		x.n_linger = linger_count(manager->linger);
 		restore_entries(&x, LEDGER_JOB, restore_job);
 		restore_entries(&x, LEDGER_PROVISION, restore_provision);
 	}
 	keeper_start(manager->keeper);
+	if (!watched)
+		keeper_put(manager->keeper, LINGER_KEPT_ID, linger_descriptor(manager->linger),
+			   on_watches_kept, NULL);
 	if (manager->ledger) {
 		give_back(&x);
 		tell(&x);

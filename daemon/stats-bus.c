@@ -96,7 +96,7 @@ static int append_counters(sd_bus_message *m, struct manager *manager)
 		(uint64_t)jobs_running(manager->jobs), "moved_bytes", "t", s->moved_bytes,
 		"move_failed_bytes", "t", s->move_failed_bytes, "placed_usec", "t", s->placed_usec,
 		"restored", "t", s->restored, "lost", "t", s->lost, "interrupted_moves", "t",
-		s->interrupted, "kept", "t", (uint64_t)keeper_held(manager->keeper));
+		s->interrupted, "kept", "t", (uint64_t)manager_kept(manager));
 }
 
 static int append_table(sd_bus_message *m, const char *key, GHashTable *table, bool of_errno)

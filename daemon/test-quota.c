@@ -180,6 +180,14 @@ static int make_object(void)
 	return fd;
 }
 
+#define ID SD_ID128_MAKE(d4, 28, bc, db, 50, 93, 42, f4, 8b, dc, dd, eb, fe, d1, 24, c3)
+
+static void on_memory_gone(sd_id128_t id, void *userdata)
+{
+	g_assert_true(sd_id128_equal(id, ID));
+	++*(unsigned int *)userdata;
+}
+
 static void run_until(sd_event *event, struct linger *l, unsigned int n)
 {
 	gint64 deadline = g_get_monotonic_time() + 20 * G_USEC_PER_SEC;
@@ -198,13 +206,14 @@ static void test_linger(void)
 	struct linger *l;
 	struct world w;
 	sd_event *event;
-	int own, client;
+	int own, client, watch;
+	unsigned int gone = 0;
 	char path[64];
 	void *p;
 
 	begin(&w, "[quota]\nBytesPerUser=8K\n");
 	g_assert_cmpint(sd_event_new(&event), >=, 0);
-	g_assert_cmpint(linger_new(event, &l), >=, 0);
+	g_assert_cmpint(linger_new(event, on_memory_gone, &gone, &l), >=, 0);
 	a = quota_account_get(w.quota, 3001000, "");
 	own = make_object();
 	g_snprintf(path, sizeof(path), "/proc/self/fd/%d", own);
@@ -213,7 +222,7 @@ static void test_linger(void)
 	g_assert_true(p != MAP_FAILED);
 	must_charge(a, QUOTA_MORSELS, 1);
 	must_charge(a, QUOTA_BYTES, 4096);
-	g_assert_cmpint(linger_add(l, own, a, 4096), ==, 0);
+	g_assert_cmpint(linger_add(l, own, a, 4096, ID, &watch), ==, 0);
 	close(own);
 	close(client);
 	while (sd_event_run(event, 0) > 0)
@@ -224,6 +233,7 @@ static void test_linger(void)
 	g_assert_cmpuint(line.lingering_bytes, ==, 4096);
 	munmap(p, 4096);
 	run_until(event, l, 0);
+	g_assert_cmpuint(gone, ==, 1);
 	g_assert_true(quota_line(a, 0, &line));
 	g_assert_cmpuint(line.used[QUOTA_BYTES], ==, 0);
 	g_assert_cmpuint(line.used[QUOTA_MORSELS], ==, 0);
@@ -242,11 +252,12 @@ static void test_linger_overflow(void)
 	struct world w;
 	sd_event *event;
 	g_autofree char *text = NULL;
-	unsigned int n;
+	unsigned int n, gone = 0;
+	int watch;
 
 	begin(&w, "");
 	g_assert_cmpint(sd_event_new(&event), >=, 0);
-	g_assert_cmpint(linger_new(event, &l), >=, 0);
+	g_assert_cmpint(linger_new(event, on_memory_gone, &gone, &l), >=, 0);
 	a = quota_account_get(w.quota, 3001000, "");
 	g_assert_true(
 		g_file_get_contents("/proc/sys/fs/inotify/max_queued_events", &text, NULL, NULL));
@@ -259,12 +270,87 @@ static void test_linger_overflow(void)
 
 			quota_charge_anyway(a, QUOTA_MORSELS, 1);
 			quota_charge_anyway(a, QUOTA_BYTES, 4096);
-			g_assert_cmpint(linger_add(l, fd, a, 4096), ==, 0);
+			g_assert_cmpint(linger_add(l, fd, a, 4096, i ? SD_ID128_NULL : ID, &watch),
+					==, 0);
 			close(fd);
 		}
 		run_until(event, l, 0);
+		g_assert_cmpuint(gone, ==, 1);
 	}
 	linger_free(l);
+	sd_event_unref(event);
+	quota_account_unref(a);
+	end(&w);
+}
+
+static void charge_and_restore(struct linger *l, struct quota_account *a, int watch)
+{
+	quota_charge_anyway(a, QUOTA_MORSELS, 1);
+	quota_charge_anyway(a, QUOTA_BYTES, 4096);
+	linger_restore(l, watch, a, 4096, ID);
+}
+
+static unsigned int lingering(struct quota_account *a)
+{
+	struct quota_line line;
+
+	g_assert_true(quota_line(a, 0, &line));
+	g_assert_cmpuint(line.used[QUOTA_BYTES], ==, line.lingering_bytes);
+	return line.lingering_bytes / 4096;
+}
+
+/* The next daemon has the same instance, and finds what has gone meanwhile; or another one, with nothing in it. */
+static void test_linger_adopt(void)
+{
+	struct quota_account *a;
+	struct linger *l;
+	struct world w;
+	sd_event *event;
+	int objects[3], watches[3], kept, null;
+	unsigned int gone = 0;
+
+	begin(&w, "");
+	g_assert_cmpint(sd_event_new(&event), >=, 0);
+	g_assert_cmpint(linger_new(event, on_memory_gone, &gone, &l), >=, 0);
+	a = quota_account_get(w.quota, 3001000, "");
+	for (unsigned int i = 0; i < 3; i++) {
+		objects[i] = make_object();
+		quota_charge_anyway(a, QUOTA_MORSELS, 1);
+		quota_charge_anyway(a, QUOTA_BYTES, 4096);
+		g_assert_cmpint(linger_add(l, objects[i], a, 4096, ID, &watches[i]), ==, 0);
+	}
+	kept = fcntl(linger_descriptor(l), F_DUPFD_CLOEXEC, 0);
+	linger_free(l);
+	g_assert_cmpuint(lingering(a), ==, 0);
+	close(objects[0]);
+	g_assert_cmpuint(gone, ==, 0);
+
+	g_assert_cmpint(linger_new(event, on_memory_gone, &gone, &l), >=, 0);
+	null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	g_assert_cmpint(linger_adopt(l, null), ==, -EINVAL);
+	g_assert_cmpint(fcntl(null, F_GETFD), <, 0);
+	g_assert_cmpint(linger_adopt(l, fcntl(kept, F_DUPFD_CLOEXEC, 0)), ==, 0);
+	for (unsigned int i = 0; i < 3; i++)
+		charge_and_restore(l, a, watches[i]);
+	g_assert_cmpuint(lingering(a), ==, 3);
+	linger_check(l);
+	g_assert_cmpuint(lingering(a), ==, 2);
+	g_assert_cmpuint(gone, ==, 1);
+	/* It goes on as before. */
+	close(objects[1]);
+	run_until(event, l, 1);
+	g_assert_cmpuint(lingering(a), ==, 1);
+	g_assert_cmpuint(gone, ==, 2);
+	linger_free(l);
+
+	g_assert_cmpint(linger_new(event, on_memory_gone, &gone, &l), >=, 0);
+	charge_and_restore(l, a, watches[2]);
+	linger_check(l);
+	g_assert_cmpuint(lingering(a), ==, 0);
+	g_assert_cmpuint(gone, ==, 3);
+	linger_free(l);
+	close(kept);
+	close(objects[2]);
 	sd_event_unref(event);
 	quota_account_unref(a);
 	end(&w);
@@ -278,5 +364,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/quota/reload", test_reload);
 	g_test_add_func("/quota/linger", test_linger);
 	g_test_add_func("/quota/linger-overflow", test_linger_overflow);
+	g_test_add_func("/quota/linger-adopt", test_linger_adopt);
 	return g_test_run();
 }

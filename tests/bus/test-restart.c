@@ -552,6 +552,102 @@ static void test_both(void)
 	harness_free(h);
 }
 
+/* --- What was destroyed ---------------------------------------------------------------------- */
+
+static uint64_t quota_number(sd_bus *bus, const char *key)
+{
+	automessage *reply = must_call(bus, "Quota", "a{sv}", 0);
+	g_autoptr(GHashTable) user = NULL;
+
+	g_assert_cmpint(sd_bus_message_enter_container(reply, 'a', "a{sv}"), >, 0);
+	user = read_dict(reply);
+	return g_ascii_strtoull(g_hash_table_lookup(user, key), NULL, 10);
+}
+
+static void must_linger(sd_bus *bus, uint64_t morsels)
+{
+	g_assert_cmpuint(quota_number(bus, "lingering_bytes"), ==, morsels * MIB);
+	g_assert_cmpuint(quota_number(bus, "bytes_used"), ==, morsels * MIB);
+	g_assert_cmpuint(quota_number(bus, "morsels_used"), ==, morsels);
+	g_assert_cmpuint(harness_property_t(bus, "kept"), ==, 0);
+	g_assert_cmpuint(harness_property_t(bus, "lost"), ==, 0);
+}
+
+static bool nothing_used(void *bus)
+{
+	return quota_number(bus, "bytes_used") == 0;
+}
+
+/* Charged to its owner while it is mapped, however often the daemon, or the keeper, ends meanwhile. */
+static void test_linger(void)
+{
+	struct harness *h = harness_new(&(struct harness_options){
+		.with_keeper = true, .config = "[quota]\nBytesPerUser=3M\n" });
+	uint64_t *p[3];
+
+	{
+		autobus *bus = harness_connect(h);
+
+		for (unsigned int i = 0; i < 3; i++) {
+			g_autofree char *name = g_strdup_printf("m%u", i);
+
+			g_free(must_create(bus, name, MIB));
+			p[i] = map(bus, name, MIB);
+			p[i][0] = i;
+			sd_bus_message_unref(must_call(bus, "Destroy", "s", name));
+		}
+		must_linger(bus, 3);
+	}
+	for (unsigned int round = 0; round < 3; round++) {
+		if (round == 1) {
+			kill(h->daemon, SIGTERM);
+			g_assert_cmpint(waitpid(h->daemon, NULL, 0), ==, h->daemon);
+		} else {
+			harness_kill_daemon(h);
+		}
+		/* One goes while nobody looks. */
+		if (round == 1)
+			munmap(p[0], MIB);
+		harness_restart_daemon(h);
+
+		autobus *bus = harness_connect(h);
+
+		must_linger(bus, round == 0 ? 3 : 2);
+		if (round == 0)
+			must_fail(bus, "QuotaExceeded", "some destroyed|BytesPerUser", "Create",
+				  "sta{sv}", "more", MIB, 0);
+		if (round == 1) {
+			/* The keeper is handed it again. */
+			harness_kill_keeper(h);
+			await_keeper(bus, "degraded");
+			harness_start_keeper(h);
+			await_keeper(bus, "ok");
+		}
+	}
+	harness_wait_log(h, "of 2 that were destroyed the memory is still held");
+	{
+		autobus *bus = harness_connect(h);
+
+		for (unsigned int i = 1; i < 3; i++) {
+			g_assert_cmpuint(p[i][0], ==, i);
+			munmap(p[i], MIB);
+		}
+		harness_wait(nothing_used, bus, "the memory's end is noticed");
+		g_free(must_create(bus, "all", 3 * MIB));
+		sd_bus_message_unref(must_call(bus, "Destroy", "s", "all"));
+		harness_wait(nothing_used, bus, "nothing is used");
+	}
+	/* All of it has left the registry, too. */
+	harness_kill_daemon(h);
+	harness_restart_daemon(h);
+	{
+		autobus *bus = harness_connect(h);
+
+		must_linger(bus, 0);
+	}
+	harness_free(h);
+}
+
 /* --- The registry's files ------------------------------------------------------------------- */
 
 static void cut(struct harness *h, const char *name, off_t bytes)
@@ -762,6 +858,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/restart/moves", test_moves);
 	g_test_add_func("/restart/keeper", test_keeper);
 	g_test_add_func("/restart/both", test_both);
+	g_test_add_func("/restart/linger", test_linger);
 	g_test_add_func("/restart/damaged", test_damaged);
 	g_test_add_func("/restart/full", test_full);
 	g_test_add_func("/restart/upgrade", test_upgrade);

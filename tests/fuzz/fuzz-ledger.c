@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The registry's file. First byte: 'r': the rest is a file as it is; 'c': with its checksums put right;
- * 'm': a morsel's record; 'j': a move's; 'p': a provisioning's. */
+ * 'm': a morsel's record; 'j': a move's; 'p': a provisioning's;
+ * 'l': that of something destroyed. */
 #include <glib.h>
 #include <string.h>
 
@@ -95,6 +96,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	g_autofree uint8_t *copy = NULL;
 	g_autoptr(GBytes) body = NULL;
 	struct ledger_provision provision;
+	struct ledger_linger linger;
 	struct ledger_job job;
 
 	if (size == 0)
@@ -119,6 +121,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				      provision.verb == HELPER_UNPROVISION);
 			g_assert_true(g_utf8_validate(provision.outcome, -1, NULL));
 			ledger_provision_clear(&provision);
+		}
+		break;
+	case 'l':
+		if (ledger_linger_parse(body, &linger) == 0) {
+			g_assert_cmpuint(linger.bytes - 1, <, INT64_MAX);
+			g_assert_cmpint(linger.watch, >, 0);
+			ledger_linger_clear(&linger);
 		}
 		break;
 	case 'c':
