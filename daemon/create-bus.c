@@ -273,11 +273,9 @@ static void record_creation(struct manager *manager, struct morsel *m)
 {
 	g_autofree char *tiers = wanted_tiers(m->placement);
 	g_autofree char *text = rule_text(manager, m->placement);
+	g_autofree char *unplaced = g_strdup_printf("at creation; %s", m->storage->unplaced);
 	GRefString *rule = g_ref_string_new_intern(text);
-	GRefString *reason = g_ref_string_new_intern(
-		tiers[0]
-			? "at creation"
-			: "at creation; the kernel takes the node of the CPU that touches a page first");
+	GRefString *reason = g_ref_string_new_intern(tiers[0] ? "at creation" : unplaced);
 
 	morsel_record(m, 0, m->size, tiers, rule, reason, m->created_usec);
 	g_ref_string_release(rule);
@@ -402,6 +400,7 @@ static int make_object(struct call *call, struct morsel *m, bool populate, sd_bu
 {
 	struct manager *manager = call->manager;
 	g_autofree char *text = NULL;
+	struct storage_spec spec;
 	struct creation *c;
 	int r;
 
@@ -412,8 +411,9 @@ static int make_object(struct call *call, struct morsel *m, bool populate, sd_bu
 				      m->name, manager->descriptors);
 	}
 	m->storage = manager->storage;
-	r = manager->storage->ops->create(manager->storage, manager->inventory, m->name, m->size,
-					  m->placement, &m->object, &text);
+	spec = morsel_spec(m);
+	r = manager->storage->ops->create(manager->storage, manager->inventory, &spec, &m->object,
+					  &text);
 	if (r < 0)
 		return bus_error_set(error, r == -EFBIG ? -ENOSPC : r, text);
 	if (!populate && !manager->storage->ops->needs_prepare(m->object))

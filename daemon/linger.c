@@ -4,12 +4,15 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/inotify.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "linger.h"
 
 /* Ends handled in one turn of the loop, about: an event has 16 bytes, and each end gives two. */
 #define READ_BYTES 1024
+/* Between two questions after objects that give no events. */
+#define ASK_USEC 1000000
 
 struct linger {
 	sd_event *event;
@@ -18,12 +21,16 @@ struct linger {
 	int fd;
 	sd_event_source *source;
 	GHashTable *held; /* watch → struct held */
+	sd_event_source *ask;
+	GPtrArray *objects; /* of struct held, of lasting storages */
 };
 
 struct held {
 	sd_id128_t id;
 	struct quota_account *account;
 	uint64_t bytes;
+	struct storage *storage;       /* of object, */
+	struct storage_object *object; /* owned; NULL: of a watch */
 };
 
 static void held_free(gpointer p)
@@ -33,6 +40,8 @@ static void held_free(gpointer p)
 	quota_linger(h->account, -(int64_t)h->bytes);
 	quota_uncharge(h->account, QUOTA_MORSELS, 1);
 	quota_uncharge(h->account, QUOTA_BYTES, h->bytes);
+	if (h->object)
+		h->storage->ops->free(h->object);
 	g_free(h);
 }
 
@@ -106,10 +115,32 @@ static int on_gone(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 	return 0;
 }
 
+static void ask_all(struct linger *l)
+{
+	for (unsigned int i = l->objects->len; i-- > 0;) {
+		const struct held *h = l->objects->pdata[i];
+
+		if (h->storage->ops->gone(h->object))
+			g_ptr_array_remove_index_fast(l->objects, i);
+	}
+}
+
+static int on_ask(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct linger *l = userdata;
+
+	ask_all(l);
+	if (l->objects->len == 0)
+		return 0;
+	sd_event_source_set_time_relative(s, ASK_USEC);
+	return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+}
+
 void linger_look(struct linger *l)
 {
 	while (read_some(l))
 		;
+	ask_all(l);
 }
 
 static int watch_instance(struct linger *l)
@@ -127,8 +158,11 @@ int linger_new(sd_event *event, linger_gone_t gone, void *userdata, struct linge
 	l->gone = gone;
 	l->userdata = userdata;
 	l->held = g_hash_table_new_full(NULL, NULL, NULL, held_free);
+	l->objects = g_ptr_array_new_with_free_func(held_free);
 	l->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	r = l->fd < 0 ? -errno : watch_instance(l);
+	if (r >= 0)
+		r = sd_event_add_time(event, &l->ask, CLOCK_MONOTONIC, UINT64_MAX, 0, on_ask, l);
 	if (r < 0) {
 		linger_free(l);
 		return r;
@@ -142,6 +176,8 @@ struct linger *linger_free(struct linger *l)
 	if (!l)
 		return NULL;
 	sd_event_source_disable_unref(l->source);
+	sd_event_source_disable_unref(l->ask);
+	g_ptr_array_unref(l->objects);
 	if (l->fd >= 0)
 		close(l->fd);
 	g_hash_table_unref(l->held);
@@ -187,7 +223,7 @@ void linger_restore(struct linger *l, int watch, struct quota_account *account, 
 {
 	struct held *h = g_new(struct held, 1);
 
-	*h = (struct held){ id, account, bytes };
+	*h = (struct held){ .id = id, .account = account, .bytes = bytes };
 	quota_linger(account, (int64_t)bytes);
 	g_hash_table_insert(l->held, GINT_TO_POINTER(watch), h);
 }
@@ -214,7 +250,23 @@ int linger_add(struct linger *l, int fd, struct quota_account *account, uint64_t
 	return 0;
 }
 
+void linger_add_object(struct linger *l, struct storage *storage, struct storage_object *object,
+		       struct quota_account *account, uint64_t bytes)
+{
+	struct held *h = g_new(struct held, 1);
+
+	*h = (struct held){
+		.account = account, .bytes = bytes, .storage = storage, .object = object
+	};
+	quota_linger(account, (int64_t)bytes);
+	if (l->objects->len == 0) {
+		sd_event_source_set_time_relative(l->ask, ASK_USEC);
+		sd_event_source_set_enabled(l->ask, SD_EVENT_ONESHOT);
+	}
+	g_ptr_array_add(l->objects, h);
+}
+
 unsigned int linger_count(const struct linger *l)
 {
-	return g_hash_table_size(l->held);
+	return g_hash_table_size(l->held) + l->objects->len;
 }

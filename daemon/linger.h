@@ -7,6 +7,7 @@
 #include <systemd/sd-id128.h>
 
 #include "quota.h"
+#include "storage.h"
 
 /*
  * Destroyed morsels that somebody still holds. The name is free, but the memory is not before the last
@@ -14,7 +15,8 @@
  * removed while open does. Else a client could own more than its quota by destroying what it has mapped.
  *
  * The kernel tells (inotify, IN_DELETE_SELF: a memfd has no name, so its inode goes with its last
- * file). The watch does not keep the memory. Event loop's thread only.
+ * file). The watch does not keep the memory. Objects of a lasting storage have no such inode: they are asked,
+ * once a second while there are any. Event loop's thread only.
  *
  * All watches are in one inotify instance, whose descriptor the keeper has as well: they go on while there is no
  * daemon, and the next one asks the instance what has gone meanwhile. Whose memory it is, is in the registry's
@@ -42,6 +44,10 @@ int linger_descriptor(const struct linger *l); /* borrowed */
  */
 int linger_add(struct linger *l, int fd, struct quota_account *account, uint64_t bytes,
 	       sd_id128_t id, int *ret_watch);
+
+/* The same for a destroyed object of a lasting storage, which is taken over and freed when it has gone. */
+void linger_add_object(struct linger *l, struct storage *storage, struct storage_object *object,
+		       struct quota_account *account, uint64_t bytes);
 
 /*
  * At the start, before the first linger_add(): the instance of the daemon before this one (taken over, on failure

@@ -129,6 +129,67 @@ static void release_done(struct work *w, bool ran)
 	g_free(w);
 }
 
+/* The end of an object that outlives the daemon otherwise. */
+struct destruction {
+	struct work work;
+	struct manager *manager;
+	struct storage *storage;
+	struct storage_object *object;
+	struct quota_account *charged; /* with one morsel and bytes; or NULL */
+	uint64_t bytes;
+	char *name;
+	int r;
+};
+
+static void destruction_run(struct work *w)
+{
+	struct destruction *d = (struct destruction *)w;
+
+	d->r = d->storage->ops->destroy(d->object);
+}
+
+static void destruction_done(struct work *w, bool ran)
+{
+	struct destruction *d = (struct destruction *)w;
+
+	if (ran && d->r < 0)
+		log_line(LOG_WARNING, LOG_INTERNAL, d->name,
+			 "the memory of destroyed morsel '%s' could not be given back: %s; tried"
+			 " again at the next start",
+			 d->name, g_strerror(-d->r));
+	if (d->charged)
+		quota_linger(d->charged, -(int64_t)d->bytes);
+	/* Somebody may still map it: then it stays charged. */
+	if (ran && d->r >= 0 && d->charged && !d->storage->ops->gone(d->object)) {
+		linger_add_object(d->manager->linger, d->storage, g_steal_pointer(&d->object),
+				  g_steal_pointer(&d->charged), d->bytes);
+	} else if (d->charged) {
+		quota_uncharge(d->charged, QUOTA_MORSELS, 1);
+		quota_uncharge(d->charged, QUOTA_BYTES, d->bytes);
+	}
+	d->storage->ops->free(d->object);
+	g_free(d->name);
+	g_free(d);
+}
+
+static void destroy_object(struct manager *m, struct morsel *morsel)
+{
+	struct destruction *d = g_new0(struct destruction, 1);
+
+	d->work.run = destruction_run;
+	d->work.done = destruction_done;
+	d->work.owner = morsel->owner;
+	d->manager = m;
+	d->storage = morsel->storage;
+	d->object = g_steal_pointer(&morsel->object);
+	d->charged = g_steal_pointer(&morsel->charged);
+	d->bytes = morsel->size;
+	d->name = g_strdup(morsel->name);
+	if (d->charged)
+		quota_linger(d->charged, (int64_t)d->bytes);
+	worker_pool_submit(m->memory, &d->work);
+}
+
 /* One that is not watched yet: it never came to be (or that failed when it was destroyed). It stays charged until
  * it is free. */
 static void keep_charge(struct manager *m, struct morsel *morsel)
@@ -160,6 +221,15 @@ static void on_release(struct morsel *morsel, void *userdata)
 	uint64_t bytes;
 	struct release *release;
 
+	if (morsel->storage->lasting) {
+		/* At our end morsels are let go of, not destroyed. What was destroyed just before is
+		 * what the next start finds without a morsel. */
+		if (!atomic_load(&m->stopping) && m->memory)
+			destroy_object(m, morsel);
+		else
+			morsel->object = morsel->storage->ops->free(morsel->object);
+		return;
+	}
 	keep_charge(m, morsel);
 	if (!m->memory || (morsel->storage->ops->allocated(morsel->object, &bytes) >= 0 &&
 			   bytes < GRANULE_SIZE)) {
@@ -173,6 +243,11 @@ static void on_release(struct morsel *morsel, void *userdata)
 	release->storage = morsel->storage;
 	release->object = g_steal_pointer(&morsel->object);
 	worker_pool_submit(m->memory, &release->work);
+}
+
+struct storage *manager_storage(struct manager *m, const char *name)
+{
+	return g_str_equal(name, m->node->name) ? m->node : NULL;
 }
 
 uint64_t manager_capacity(struct manager *m)
@@ -462,9 +537,10 @@ static int read_machine(struct manager *m)
 		return fail(r, "cannot read the machine's memory", NULL);
 	log_warnings(m);
 	make_default_placement(m);
-	r = storage_node_new(m->root_fd, &m->storage);
+	r = storage_node_new(m->root_fd, &m->node);
 	if (r < 0)
 		return fail(r, "node storage", NULL);
+	m->storage = m->node;
 	return 0;
 }
 
@@ -666,7 +742,7 @@ struct manager *manager_free(struct manager *m)
 	g_clear_pointer(&m->connections_by_bus, g_hash_table_unref);
 	placement_unref(m->default_placement);
 	g_clear_pointer(&m->provisioned, g_hash_table_unref);
-	storage_node_free(m->storage);
+	storage_node_free(m->node);
 	inventory_free(m->inventory);
 	config_free(m->config);
 	sd_event_source_disable_unref(m->reap);

@@ -55,7 +55,8 @@ struct manager {
 
 	struct config *config;
 	struct inventory *inventory;
-	struct storage *storage; /* node */
+	struct storage *storage; /* the one of new morsels: one of */
+	struct storage *node;	 /* always there */
 	/* Moves; residency and explain; populating and freeing memory. */
 	struct worker_pool *moves, *queries, *memory;
 	struct worker_pool *admin; /* provisioning, which waits for no move */
@@ -106,6 +107,9 @@ void manager_connection_added(struct manager *m, struct connection *c);
 /* It is not to be used any more, and will be freed soon; then a private one is gone. */
 void manager_connection_closed(struct manager *m, struct connection *c);
 void manager_connection_gone(struct manager *m, struct connection *c);
+
+/* The one of that name; NULL: it is not to be had. */
+struct storage *manager_storage(struct manager *m, const char *name);
 
 /* Bytes of the tiers where pages can be placed now. */
 uint64_t manager_capacity(struct manager *m);

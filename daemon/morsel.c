@@ -45,6 +45,15 @@ struct morsel *morsel_new(const char *name, uid_t owner, gid_t group, mode_t mod
 	return m;
 }
 
+struct storage_spec morsel_spec(const struct morsel *m)
+{
+	return (struct storage_spec){ .id = m->id,
+				      .label = m->name,
+				      .owner = m->owner,
+				      .size = m->size,
+				      .placement = m->placement };
+}
+
 int morsel_charge(struct morsel *m, struct quota_account *account, char **ret_text)
 {
 	g_autofree char *name = quote(m->name);

@@ -57,6 +57,9 @@ struct morsel {
 	unsigned int moves; /* jobs that move it now (0 or 1) */
 };
 
+/* What its storage is told of it: borrowed from m. */
+struct storage_spec morsel_spec(const struct morsel *m);
+
 #define MORSEL_ID_LENGTH 32
 
 /* NULL: a good name; else what is wrong with it ("is empty", …). Static. */

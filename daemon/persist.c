@@ -35,7 +35,7 @@ static void on_created(int r, void *userdata)
 	struct saving *s = userdata;
 
 	s->done(r, s->userdata);
-	if (r < 0)
+	if (r < 0 && !s->morsel->storage->lasting)
 		keeper_drop(s->manager->keeper, s->morsel->id, saving_free, s);
 	else
 		saving_free(s);
@@ -54,8 +54,13 @@ static void on_kept(bool kept, void *userdata)
 
 void persist_create(struct manager *manager, struct morsel *m, persist_done_t done, void *userdata)
 {
-	keeper_put(manager->keeper, m->id, m->storage->ops->descriptor(m->object), on_kept,
-		   saving_new(manager, m, done, userdata));
+	struct saving *s = saving_new(manager, m, done, userdata);
+
+	if (m->storage->lasting)
+		on_kept(true, s);
+	else
+		keeper_put(manager->keeper, m->id, m->storage->ops->descriptor(m->object), on_kept,
+			   s);
 }
 
 void persist_update(struct manager *manager, struct morsel *m, persist_done_t done, void *userdata)
@@ -82,7 +87,10 @@ static void on_dropped(int r, void *userdata)
 {
 	struct saving *s = userdata;
 
-	keeper_drop(s->manager->keeper, s->morsel->id, on_let_go, s);
+	if (s->morsel->storage->lasting)
+		on_let_go(s);
+	else
+		keeper_drop(s->manager->keeper, s->morsel->id, on_let_go, s);
 }
 
 /* From now on it is charged as long as anybody holds it, whatever becomes of this process. */
@@ -114,7 +122,9 @@ void persist_destroy(struct manager *manager, struct morsel *m, persist_done_t d
 {
 	struct saving *s = saving_new(manager, m, done, userdata);
 
-	record_linger(manager, m);
+	/* The other ones are asked when they are released. */
+	if (!m->storage->lasting)
+		record_linger(manager, m);
 	if (manager->ledger)
 		ledger_drop(manager->ledger, LEDGER_MORSEL, m->id, on_dropped, s);
 	else

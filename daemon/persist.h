@@ -19,7 +19,8 @@ struct manager;
  * A death between 1 and 2 of a creation leaves a descriptor that nothing claims: the next start drops it.
  * One between 2 and 3 of a destruction leaves the same. Nobody was answered in either case. Where there is no
  * keeper, or it is away, its step is left out (doctor says so); where there is no state directory, the
- * file's.
+ * file's. Objects of a lasting storage need no keeper: theirs are left out, and what nothing claims is found in
+ * the storage itself.
  *
  * done is called once, perhaps from within. Event loop's thread.
  */

@@ -46,31 +46,30 @@ static void lose(struct restoring *x, sd_id128_t id, const struct morsel *m, con
 	ledger_drop(manager->ledger, LEDGER_MORSEL, id, NULL, NULL);
 }
 
+/* kept: NULL where the storage is lasting. */
 static int adopt(struct restoring *x, struct morsel *m, enum page_backing backing,
-		 const char *storage, struct kept *kept, char **ret_text)
+		 struct storage *storage, struct kept *kept, char **ret_text)
 {
 	struct manager *manager = x->manager;
-	const struct storage_ops *ops = manager->storage->ops;
+	struct storage_spec spec = morsel_spec(m);
 	int r;
 
-	if (!g_str_equal(storage, manager->storage->name)) {
-		*ret_text = g_strdup_printf("there is no storage '%s'", storage);
-		return -EOPNOTSUPP;
-	}
 	r = registry_restore(manager->registry, m, ret_text);
 	if (r < 0)
 		return r;
-	m->storage = manager->storage;
-	r = ops->adopt(manager->storage, manager->inventory, m->name, m->size, m->placement,
-		       backing, kept->fd, &m->object, ret_text);
-	kept->fd = -1;
+	m->storage = storage;
+	r = storage->ops->adopt(storage, manager->inventory, &spec, backing, kept ? kept->fd : -1,
+				&m->object, ret_text);
+	if (kept)
+		kept->fd = -1;
 	if (r < 0) {
 		registry_remove(manager->registry, m);
 		return r;
 	}
 	morsel_charge_anyway(m, manager->quota);
 	registry_publish(manager->registry, m);
-	keeper_adopted(manager->keeper, m->id, ops->descriptor(m->object));
+	if (!storage->lasting)
+		keeper_adopted(manager->keeper, m->id, storage->ops->descriptor(m->object));
 	return 0;
 }
 
@@ -80,13 +79,18 @@ static void restore_morsel(struct restoring *x, sd_id128_t id, GBytes *body)
 	g_autofree char *text = NULL;
 	g_autoptr(Morsel) m = NULL;
 	enum page_backing backing;
-	const char *storage;
+	struct storage *storage;
+	const char *name;
 
-	if (ledger_morsel_parse(id, body, &m, &backing, &storage, &text) < 0) {
+	if (ledger_morsel_parse(id, body, &m, &backing, &name, &text) < 0) {
 		lose(x, id, NULL, text);
 		return;
 	}
-	if (!kept)
+	storage = manager_storage(x->manager, name);
+	if (!storage) {
+		text = g_strdup_printf("there is no storage '%s'", name);
+		lose(x, id, m, text);
+	} else if (!kept && !storage->lasting)
 		lose(x, id, m,
 		     ledger_rebooted(x->manager->ledger) ? "the machine was started anew"
 							 : "the keeper does not have it");

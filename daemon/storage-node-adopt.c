@@ -28,27 +28,27 @@ static const char *check_file(int fd, uint64_t size, enum page_backing backing)
 	return NULL;
 }
 
-int node_adopt(struct storage *s, const struct inventory *inv, const char *label, uint64_t size,
-	       struct placement *p, enum page_backing backing, int fd,
-	       struct storage_object **ret_object, char **ret_error)
+int node_adopt(struct storage *s, const struct inventory *inv, const struct storage_spec *spec,
+	       enum page_backing backing, int fd, struct storage_object **ret_object,
+	       char **ret_error)
 {
-	const char *wrong = check_file(fd, size, backing);
+	const char *wrong = check_file(fd, spec->size, backing);
 	struct storage_object *o;
 
 	if (wrong) {
-		*ret_error =
-			g_strdup_printf("the descriptor kept for '%s' is wrong: %s", label, wrong);
+		*ret_error = g_strdup_printf("the descriptor kept for '%s' is wrong: %s",
+					     spec->label, wrong);
 		close(fd);
 		return -EINVAL;
 	}
-	o = node_object_new((struct node_storage *)s, label, size, p);
+	o = node_object_new((struct node_storage *)s, spec);
 	o->fd = fd;
 	o->backing = backing;
 	if (backing == PAGES_HUGETLB)
 		o->page_size = GRANULE_SIZE;
 	/* What new pages follow is the file's own policy, which the kernel has kept. */
 	o->prepared = true;
-	policy_allow_nodes(inv, p, &o->allow);
+	policy_allow_nodes(inv, spec->placement, &o->allow);
 	o->plan = g_new0(struct policy_plan, 1);
 	*ret_object = o;
 	return 0;

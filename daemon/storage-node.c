@@ -124,26 +124,27 @@ static bool node_needs_prepare(const struct storage_object *o)
 	return !o->prepared;
 }
 
-struct storage_object *node_object_new(struct node_storage *node, const char *label, uint64_t size,
-				       struct placement *p)
+struct storage_object *node_object_new(struct node_storage *node, const struct storage_spec *spec)
 {
 	struct storage_object *o = g_new0(struct storage_object, 1);
 
 	o->node = node;
-	o->label = g_strdup(label ?: "");
+	o->label = g_strdup(spec->label ?: "");
 	o->fd = -1;
-	o->size = size;
+	o->size = spec->size;
 	o->page_size = 4096;
-	o->placement = p ? placement_ref(p) : NULL;
+	o->placement = spec->placement ? placement_ref(spec->placement) : NULL;
 	pthread_mutex_init(&o->lock, NULL);
 	return o;
 }
 
-static int node_create(struct storage *s, const struct inventory *inv, const char *label,
-		       uint64_t size, struct placement *p, struct storage_object **ret_object,
+static int node_create(struct storage *s, const struct inventory *inv,
+		       const struct storage_spec *spec, struct storage_object **ret_object,
 		       char **ret_error)
 {
-	struct storage_object *o = node_object_new((struct node_storage *)s, label, size, p);
+	struct storage_object *o = node_object_new((struct node_storage *)s, spec);
+	struct placement *p = spec->placement;
+	uint64_t size = spec->size;
 	int r = 0;
 
 	if (p)
@@ -288,6 +289,7 @@ int storage_node_new_with(int root_fd, const struct node_sys *sys, struct storag
 	n = g_new0(struct node_storage, 1);
 	n->base.name = "node";
 	n->base.ops = &node_ops;
+	n->base.unplaced = "the kernel takes the node of the CPU that touches a page first";
 	n->root_fd = fd;
 	n->sys = sys;
 	n->single_node = only_one_node(fd);

@@ -48,14 +48,13 @@ int storage_node_new_with(int root_fd, const struct node_sys *sys, struct storag
 int node_check_range(const struct storage_object *o, uint64_t offset, uint64_t length,
 		     char **ret_error);
 
-/* An object without file, plan and pages; p is referenced. */
-struct storage_object *node_object_new(struct node_storage *node, const char *label, uint64_t size,
-				       struct placement *p);
+/* An object without file, plan and pages; the placement is referenced. */
+struct storage_object *node_object_new(struct node_storage *node, const struct storage_spec *spec);
 
 /* Implementations of storage_ops, by file. */
-int node_adopt(struct storage *s, const struct inventory *inv, const char *label, uint64_t size,
-	       struct placement *p, enum page_backing backing, int fd,
-	       struct storage_object **ret_object, char **ret_error);
+int node_adopt(struct storage *s, const struct inventory *inv, const struct storage_spec *spec,
+	       enum page_backing backing, int fd, struct storage_object **ret_object,
+	       char **ret_error);
 int node_move(struct storage_object *o, uint64_t offset, uint64_t length, struct tier *tier,
 	      uint64_t bandwidth, storage_progress_t progress, void *userdata,
 	      struct storage_move_result *ret_result, char **ret_error);

@@ -5,16 +5,18 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
+#include <systemd/sd-id128.h>
 
 #include "inventory.h"
 #include "placement.h"
 
 /*
  * The interface of the three storages (DESIGN §1): node now, module and pool later. A storage knows
- * bytes and nodes; names, owners and rights are the registry's.
+ * bytes and nodes; names, owners and rights are the registry's, and are only told here.
  *
- * Threads: create, adopt, free and open_fd run on the event loop and must not block (what a new object
- * still needs and takes long is left to prepare). prepare, populate, move and residency run on
+ * Threads: create, adopt, free, gone and open_fd run on the event loop and must not block (what a new object
+ * still needs and takes long is left to prepare). prepare, populate, move, residency and destroy run on
  * workers, several at once, on the same object too; they may run while clients use the object.
  * Objects are reference counted by the registry: an object outlives every call on it.
  */
@@ -82,29 +84,51 @@ typedef bool (*storage_progress_t)(uint64_t done, uint64_t total, void *userdata
 struct storage {
 	const char *name; /* "node" */
 	struct storage_ops const *ops;
+	/*
+	 * Its objects outlive the daemon by themselves, in the kernel: no descriptor is kept for them,
+	 * and they end by destroy() only.
+	 */
+	bool lasting;
+	const char *unplaced; /* where pages go that no wish is about: "the kernel takes …" */
+};
+
+/* What an object is made for, or was. Borrowed for the call. */
+struct storage_spec {
+	sd_id128_t id;	   /* the morsel's */
+	const char *label; /* for messages, and for people who look at a process */
+	uid_t owner;
+	uint64_t size;		     /* bytes, multiple of the page size, > 0 */
+	struct placement *placement; /* NULL: no wishes */
 };
 
 struct storage_ops {
 	/*
-	 * size: bytes, multiple of the page size, > 0. p may be NULL (no wishes). The descriptor is
-	 * sealed and 0600 before it is returned anywhere. ret_error: text naming tier, node or limit,
-	 * on failure. -EINVAL: size or placement; -EFBIG: larger than can ever be mapped;
+	 * A descriptor of it that is returned anywhere can neither grow nor shrink the object. ret_error:
+	 * text naming tier, node or limit, on failure. -EINVAL: size or placement; -EFBIG: larger than can ever be mapped;
 	 * -ENOENT: no such tier; -ENODEV: a tier cannot take pages; -ENOMEM; -EMFILE/-ENFILE: out of
 	 * descriptors; -EOPNOTSUPP: page size or policy not to be had (the text says why and how
 	 * to get it).
 	 */
-	int (*create)(struct storage *s, const struct inventory *inv, const char *label,
-		      uint64_t size, struct placement *p, struct storage_object **ret_object,
+	int (*create)(struct storage *s, const struct inventory *inv,
+		      const struct storage_spec *spec, struct storage_object **ret_object,
 		      char **ret_error);
 	/*
-	 * An object from before the daemon's start, of which a descriptor is left (descriptor() of
-	 * then). fd is taken over, on failure too. The policies that were set on it are still in force;
-	 * tiers of p that are no longer there do not hinder. -EINVAL: it is not such an object (*ret_error).
+	 * An object from before the daemon's start. fd: the descriptor that is left of it
+	 * (descriptor() of then), which is taken over, on failure too; -1 where the storage is lasting: it
+	 * is found by spec->id. The policies that were set on it are still in force; tiers of the placement
+	 * that are no longer there do not hinder. -EINVAL: it is not such an object; -ENOENT: it is no
+	 * more (*ret_error).
 	 */
-	int (*adopt)(struct storage *s, const struct inventory *inv, const char *label,
-		     uint64_t size, struct placement *p, enum page_backing backing, int fd,
+	int (*adopt)(struct storage *s, const struct inventory *inv,
+		     const struct storage_spec *spec, enum page_backing backing, int fd,
 		     struct storage_object **ret_object, char **ret_error);
+	/* Lets go of it. Where the storage is not lasting its memory goes with the last user. */
 	struct storage_object *(*free)(struct storage_object *o);
+	/* Lasting storages only. The morsel is no more: the memory goes with the last descriptor and mapping.
+	 * Comes before free(). One that does not reach the kernel is made up for at the next start. */
+	int (*destroy)(struct storage_object *o);
+	/* After destroy(): have the last descriptor and mapping gone? */
+	bool (*gone)(const struct storage_object *o);
 	/*
 	 * Must a worker call prepare() before the object is handed out (hugetlb pages, or a long list
 	 * of policies)? When prepare fails the object is to be freed; ret_error says why.
@@ -117,7 +141,7 @@ struct storage_ops {
 			storage_progress_t progress, void *userdata, char **ret_error);
 	/* A new descriptor, O_CLOEXEC, that the caller owns; read-only when !writable. */
 	int (*open_fd)(struct storage_object *o, bool writable);
-	/* One that stands for the object itself, for adopt(): borrowed, the object's. */
+	/* One that stands for the object itself, for adopt(): borrowed, the object's. -1: lasting. */
 	int (*descriptor)(const struct storage_object *o);
 	enum page_backing (*page_backing)(const struct storage_object *o);
 	/* Bytes that exist now (in memory or swapped): exact, O(1). */

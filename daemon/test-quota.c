@@ -244,6 +244,63 @@ static void test_linger(void)
 	end(&w);
 }
 
+/* A lasting storage's object, held until the test says that it is not. */
+struct storage_object {
+	bool gone;
+	unsigned int freed;
+};
+
+static bool fake_gone(const struct storage_object *o)
+{
+	return o->gone;
+}
+
+static struct storage_object *fake_free(struct storage_object *o)
+{
+	o->freed++;
+	return NULL;
+}
+
+static void test_linger_object(void)
+{
+	const struct storage_ops ops = { .gone = fake_gone, .free = fake_free };
+	struct storage storage = { .name = "fake", .ops = &ops, .lasting = true };
+	struct storage_object a_object = {}, b_object = {};
+	struct quota_account *a;
+	struct quota_line line;
+	struct linger *l;
+	struct world w;
+	sd_event *event;
+
+	begin(&w, "");
+	g_assert_cmpint(sd_event_new(&event), >=, 0);
+	g_assert_cmpint(linger_new(event, NULL, NULL, &l), >=, 0);
+	a = quota_account_get(w.quota, 3001000, "");
+	for (unsigned int i = 0; i < 2; i++) {
+		must_charge(a, QUOTA_MORSELS, 1);
+		must_charge(a, QUOTA_BYTES, 4096);
+		linger_add_object(l, &storage, i == 0 ? &a_object : &b_object, a, 4096);
+	}
+	linger_look(l);
+	g_assert_cmpuint(linger_count(l), ==, 2);
+	a_object.gone = true;
+	run_until(event, l, 1);
+	g_assert_cmpuint(a_object.freed, ==, 1);
+	g_assert_true(quota_line(a, 0, &line));
+	g_assert_cmpuint(line.used[QUOTA_BYTES], ==, 4096);
+	g_assert_cmpuint(line.lingering_bytes, ==, 4096);
+	b_object.gone = true;
+	linger_look(l);
+	g_assert_cmpuint(linger_count(l), ==, 0);
+	g_assert_cmpuint(b_object.freed, ==, 1);
+	g_assert_true(quota_line(a, 0, &line));
+	g_assert_cmpuint(line.used[QUOTA_MORSELS], ==, 0);
+	linger_free(l);
+	sd_event_unref(event);
+	quota_account_unref(a);
+	end(&w);
+}
+
 /* More ends at once than the kernel's queue holds: none is forgotten. */
 static void test_linger_overflow(void)
 {
@@ -363,6 +420,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/quota/cgroups", test_cgroups);
 	g_test_add_func("/quota/reload", test_reload);
 	g_test_add_func("/quota/linger", test_linger);
+	g_test_add_func("/quota/linger-object", test_linger_object);
 	g_test_add_func("/quota/linger-overflow", test_linger_overflow);
 	g_test_add_func("/quota/linger-adopt", test_linger_adopt);
 	return g_test_run();

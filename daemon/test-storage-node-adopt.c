@@ -36,7 +36,10 @@ static void tear_down(struct fixture *f, gconstpointer data)
 static int adopt(struct fixture *f, uint64_t size, struct placement *p, int fd,
 		 struct storage_object **ret_object, char **ret_error)
 {
-	return f->s->ops->adopt(f->s, f->inv, "kept", size, p, PAGES_4K, fd, ret_object, ret_error);
+	return f->s->ops->adopt(
+		f->s, f->inv,
+		&(struct storage_spec){ .label = "kept", .size = size, .placement = p }, PAGES_4K,
+		fd, ret_object, ret_error);
 }
 
 /* The same file, its bytes, its rules of moving; tiers that are gone do not hinder. */
@@ -52,7 +55,11 @@ static void test_adopted(struct fixture *f, gconstpointer data)
 	int fd;
 
 	g_ptr_array_add(p->allow, g_strdup("node0"));
-	g_assert_cmpint(ops->create(f->s, f->inv, "kept", 4 * MIB, p, &before, &error), ==, 0);
+	g_assert_cmpint(ops->create(f->s, f->inv,
+				    &(struct storage_spec){
+					    .label = "kept", .size = 4 * MIB, .placement = p },
+				    &before, &error),
+			==, 0);
 	fd = fcntl(ops->descriptor(before), F_DUPFD_CLOEXEC, 0);
 	g_assert_cmpint(pwrite(fd, "x", 1, MIB), ==, 1);
 	g_assert_cmpint(fstat(fd, &a), ==, 0);

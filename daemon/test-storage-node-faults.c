@@ -211,7 +211,10 @@ static void create_written(struct fixture *f, uint64_t size)
 	g_autofree char *error = NULL, *bytes = g_malloc0(size);
 	int fd;
 
-	g_assert_cmpint(f->s->ops->create(f->s, f->inv, "test", size, NULL, &f->o, &error), ==, 0);
+	g_assert_cmpint(f->s->ops->create(f->s, f->inv,
+					  &(struct storage_spec){ .label = "test", .size = size },
+					  &f->o, &error),
+			==, 0);
 	fd = f->s->ops->open_fd(f->o, true);
 	g_assert_cmpint(pwrite(fd, bytes, size, 0), ==, (ssize_t)size);
 	close(fd);
@@ -243,15 +246,22 @@ static void test_create_fails(struct fixture *f, gconstpointer data)
 	for (unsigned int i = 0; i < G_N_ELEMENTS(errors); i++) {
 		g_clear_pointer(&error, g_free);
 		fake.memfd_error = errors[i];
-		g_assert_cmpint(f->s->ops->create(f->s, f->inv, "x", MIB, NULL, &f->o, &error), ==,
-				errors[i]);
+		g_assert_cmpint(
+			f->s->ops->create(f->s, f->inv,
+					  &(struct storage_spec){ .label = "x", .size = MIB },
+					  &f->o, &error),
+			==, errors[i]);
 		g_assert_nonnull(strstr(error, "'x'"));
 	}
 	fake.memfd_error = 0;
 	fake.mbind_error = -ENOMEM;
 	g_ptr_array_add(p->prefer, g_strdup("far"));
 	g_clear_pointer(&error, g_free);
-	g_assert_cmpint(f->s->ops->create(f->s, f->inv, "x", MIB, p, &f->o, &error), ==, -ENOMEM);
+	g_assert_cmpint(f->s->ops->create(
+				f->s, f->inv,
+				&(struct storage_spec){ .label = "x", .size = MIB, .placement = p },
+				&f->o, &error),
+			==, -ENOMEM);
 	g_assert_nonnull(strstr(error, "memory policy of 'x'"));
 	g_assert_null(f->o);
 
@@ -260,7 +270,12 @@ static void test_create_fails(struct fixture *f, gconstpointer data)
 	placement_add_spread(p, "near", 1);
 	placement_add_spread(p, "far", 1);
 	g_clear_pointer(&error, g_free);
-	g_assert_cmpint(f->s->ops->create(f->s, f->inv, "x", 8192 * MIB, p, &f->o, &error), ==, 0);
+	g_assert_cmpint(f->s->ops->create(f->s, f->inv,
+					  &(struct storage_spec){ .label = "x",
+								  .size = 8192 * MIB,
+								  .placement = p },
+					  &f->o, &error),
+			==, 0);
 	g_assert_true(f->s->ops->needs_prepare(f->o));
 	g_assert_cmpint(f->s->ops->prepare(f->o, NULL, NULL, &error), ==, -ENOMEM);
 	g_assert_nonnull(strstr(error, "4096 ranges"));
@@ -445,11 +460,18 @@ static void test_forbidden(struct fixture *f, gconstpointer data)
 	n->caps.move_pages = -EPERM;
 	n->single_node = false;
 	g_ptr_array_add(p->prefer, g_strdup("near"));
-	g_assert_cmpint(f->s->ops->create(f->s, f->inv, "x", MIB, p, &f->o, &error), ==,
-			-EOPNOTSUPP);
+	g_assert_cmpint(f->s->ops->create(
+				f->s, f->inv,
+				&(struct storage_spec){ .label = "x", .size = MIB, .placement = p },
+				&f->o, &error),
+			==, -EOPNOTSUPP);
 	g_assert_nonnull(strstr(error, "seccomp"));
 	n->single_node = true; /* nothing to place */
-	g_assert_cmpint(f->s->ops->create(f->s, f->inv, "x", MIB, p, &f->o, &error), ==, 0);
+	g_assert_cmpint(f->s->ops->create(
+				f->s, f->inv,
+				&(struct storage_spec){ .label = "x", .size = MIB, .placement = p },
+				&f->o, &error),
+			==, 0);
 	g_clear_pointer(&error, g_free);
 	g_assert_cmpint(f->s->ops->move(f->o, 0, MIB, f->target, 0, NULL, NULL, &res, &error), ==,
 			-EOPNOTSUPP);

@@ -55,7 +55,10 @@ static struct storage_object *create(struct fixture *f, uint64_t size, struct pl
 {
 	struct storage_object *o = NULL;
 	g_autofree char *error = NULL;
-	int r = f->s->ops->create(f->s, f->inv, "test", size, p, &o, &error);
+	int r = f->s->ops->create(
+		f->s, f->inv,
+		&(struct storage_spec){ .label = "test", .size = size, .placement = p }, &o,
+		&error);
 
 	if (r < 0)
 		g_error("create: %s", error);
@@ -136,7 +139,12 @@ static void refuse(struct fixture *f, uint64_t size, struct placement *p, int r,
 	struct storage_object *o = NULL;
 	g_autofree char *error = NULL;
 
-	g_assert_cmpint(f->s->ops->create(f->s, f->inv, "refused", size, p, &o, &error), ==, r);
+	g_assert_cmpint(f->s->ops->create(f->s, f->inv,
+					  &(struct storage_spec){ .label = "refused",
+								  .size = size,
+								  .placement = p },
+					  &o, &error),
+			==, r);
 	g_assert_null(o);
 	g_assert_nonnull(strstr(error, text));
 	g_assert_cmpuint(count_fds(), ==, fds);
@@ -192,9 +200,11 @@ static void test_out_of_descriptors(struct fixture *f, gconstpointer data)
 		struct storage_object *second = NULL;
 		g_autofree char *error = NULL;
 
-		g_assert_cmpint(f->s->ops->create(f->s, f->inv, "second", MIB, NULL, &second,
-						  &error),
-				==, -EMFILE);
+		g_assert_cmpint(
+			f->s->ops->create(f->s, f->inv,
+					  &(struct storage_spec){ .label = "second", .size = MIB },
+					  &second, &error),
+			==, -EMFILE);
 		g_assert_nonnull(strstr(error, "RLIMIT_NOFILE"));
 	}
 	g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &limit), ==, 0);

@@ -146,7 +146,8 @@ static int open_directly(struct move_backend *b, uint64_t size)
 	if (r < 0)
 		die("storage", r, NULL);
 	close(root);
-	r = b->s->ops->create(b->s, NULL, "bench", size, NULL, &b->o, &error);
+	r = b->s->ops->create(b->s, NULL, &(struct storage_spec){ .label = "bench", .size = size },
+			      &b->o, &error);
 	if (r < 0)
 		die("create", r, error);
 	return b->s->ops->open_fd(b->o, true);

@@ -41,7 +41,10 @@ struct storage_object *lab_create(struct lab *lab, uint64_t size, struct placeme
 	struct storage_object *o;
 	g_autofree char *error = NULL;
 
-	if (lab->s->ops->create(lab->s, lab->inv, "lab", size, p, &o, &error) < 0)
+	if (lab->s->ops->create(
+		    lab->s, lab->inv,
+		    &(struct storage_spec){ .label = "lab", .size = size, .placement = p }, &o,
+		    &error) < 0)
 		g_error("create: %s", error);
 	if (lab->s->ops->needs_prepare(o) && lab->s->ops->prepare(o, NULL, NULL, &error) < 0)
 		g_error("prepare: %s", error);

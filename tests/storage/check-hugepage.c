@@ -89,8 +89,11 @@ static void test_neither(void)
 	g_autofree char *error = NULL;
 	struct storage_object *o = NULL;
 
-	g_assert_cmpint(lab.s->ops->create(lab.s, lab.inv, "x", 64 * MIB, p, &o, &error), ==,
-			-EOPNOTSUPP);
+	g_assert_cmpint(lab.s->ops->create(lab.s, lab.inv,
+					   &(struct storage_spec){
+						   .label = "x", .size = 64 * MIB, .placement = p },
+					   &o, &error),
+			==, -EOPNOTSUPP);
 	g_assert_nonnull(strstr(error, "shmem_enabled: never"));
 	g_assert_nonnull(strstr(error, "it needs 32"));
 	g_assert_nonnull(strstr(error, "nr_hugepages"));
@@ -147,7 +150,11 @@ static void test_taken_meanwhile(void)
 		g_test_skip("node 1 has no 8 free huge pages in one piece");
 		return;
 	}
-	g_assert_cmpint(lab.s->ops->create(lab.s, lab.inv, "x", 16 * MIB, p, &o, &error), ==, 0);
+	g_assert_cmpint(lab.s->ops->create(lab.s, lab.inv,
+					   &(struct storage_spec){
+						   .label = "x", .size = 16 * MIB, .placement = p },
+					   &o, &error),
+			==, 0);
 	g_assert_true(lab.s->ops->needs_prepare(o));
 	reserve(1, 4);
 	g_assert_cmpint(lab.s->ops->prepare(o, NULL, NULL, &error), ==, -ENOMEM);
