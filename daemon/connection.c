@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "bus-error.h"
 #include "connection.h"
 #include "intake.h"
 #include "job-bus.h"
@@ -122,6 +123,29 @@ static int begin(struct connection *c)
 	return 0;
 }
 
+/* sd-bus answers to a message, and has never seen this one: it is given one of the same number. */
+static int refuse_large(struct connection *c)
+{
+	__attribute__((cleanup(sd_bus_message_unrefp))) sd_bus_message *call = NULL;
+	uint32_t serial;
+	uint64_t bytes = intake_discarded(c->intake, &serial);
+	int r;
+
+	if (serial == 0)
+		return 0;
+	r = sd_bus_message_new_method_call(c->bus, &call, NULL, BUS_PATH, BUS_MANAGER, "TooLarge");
+	if (r < 0)
+		return r;
+	r = sd_bus_message_seal(call, serial, 0);
+	if (r < 0)
+		return r;
+	r = sd_bus_reply_method_errorf(call, ERROR_INVALID_ARGUMENT,
+				       "a message of %" PRIu64
+				       " bytes; on this socket the limit is %d bytes",
+				       bytes, INTAKE_MESSAGE_MAX);
+	return r < 0 ? r : process(c);
+}
+
 /* Has the client said something, or only connected? 1, 0, or -ECONNRESET: it has gone again. */
 static int has_spoken(const struct connection *c)
 {
@@ -155,7 +179,7 @@ static int serve(struct connection *c)
 	r = intake_next(c->intake);
 	if (r <= 0)
 		return r;
-	r = process(c);
+	r = r == INTAKE_DISCARDED ? refuse_large(c) : process(c);
 	return r < 0 ? r : 1;
 }
 
@@ -204,7 +228,7 @@ static bool on_turn(struct turn *t)
 	if (r > 0 || r == -EAGAIN)
 		return true;
 	if (r == -EMSGSIZE)
-		log_drop(c, "sent a message of more than 32 KiB");
+		log_drop(c, "sent a message of more than 128 MiB");
 	else if (r == -EPROTO)
 		log_drop(c, "sent descriptors, which no call takes");
 	else if (r == -EBADMSG)

@@ -16,6 +16,8 @@
 #define LINE_MAX_BYTES 256
 #define LINES_MAX 16
 #define HEADER_BYTES 16
+/* Thrown away in one turn. */
+#define DISCARD_BYTES (16 * 1024)
 
 struct intake {
 	int fd, out;
@@ -25,6 +27,9 @@ struct intake {
 	/* What was read and not passed on yet; NULL while there is nothing: most connections idle. */
 	uint8_t *data;
 	size_t length, room;
+	/* Of a message that is too large. */
+	uint64_t discard, discarded; /* bytes still to come, and in all */
+	uint32_t serial;
 };
 
 int intake_new(int fd, uid_t uid, struct intake **ret_intake, int *ret_fd)
@@ -58,30 +63,37 @@ bool intake_greeted(const struct intake *i)
 	return i->greeted;
 }
 
+/* At most n bytes, at least 1; 0: there is nothing more. */
+static ssize_t take(struct intake *i, void *data, size_t n)
+{
+	struct iovec piece = { data, n };
+	struct msghdr h = { .msg_iov = &piece, .msg_iovlen = 1 };
+	ssize_t got;
+
+	do {
+		/* Without room for them the kernel closes descriptors, and says that there were some. */
+		got = recvmsg(i->fd, &h, MSG_DONTWAIT);
+	} while (got < 0 && errno == EINTR);
+	if (got < 0)
+		return errno == EAGAIN ? 0 : -ECONNRESET;
+	if (got == 0)
+		return -ECONNRESET;
+	return h.msg_flags & MSG_CTRUNC ? -EPROTO : got;
+}
+
 /* Read until there are want bytes, or nothing more. 1: they are there. */
 static int fill(struct intake *i, size_t want)
 {
 	while (i->length < want) {
-		struct iovec piece;
-		struct msghdr h = { .msg_iov = &piece, .msg_iovlen = 1 };
 		ssize_t n;
 
 		if (i->room < MAX(want, READ_BYTES)) {
 			i->room = MAX(want, READ_BYTES);
 			i->data = g_realloc(i->data, i->room);
 		}
-		piece.iov_base = i->data + i->length;
-		piece.iov_len = i->room - i->length;
-		/* Without room for them the kernel closes descriptors, and says that there were some. */
-		n = recvmsg(i->fd, &h, MSG_DONTWAIT);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno == EAGAIN ? 0 : -ECONNRESET;
-		if (n == 0)
-			return -ECONNRESET;
-		if (h.msg_flags & MSG_CTRUNC)
-			return -EPROTO;
+		n = take(i, i->data + i->length, i->room - i->length);
+		if (n <= 0)
+			return (int)n;
 		i->length += n;
 	}
 	return 1;
@@ -192,11 +204,44 @@ static uint32_t header_word(const uint8_t *h, size_t at)
 	return h[0] == 'l' ? GUINT32_FROM_LE(word) : GUINT32_FROM_BE(word);
 }
 
+static int discard_some(struct intake *i)
+{
+	uint8_t rubbish[DISCARD_BYTES];
+	ssize_t n = take(i, rubbish, MIN(i->discard, sizeof(rubbish)));
+
+	if (n <= 0)
+		return (int)n;
+	i->discard -= n;
+	return i->discard == 0 ? INTAKE_DISCARDED : 1;
+}
+
+/* Its header is there, and perhaps more. */
+static int discard(struct intake *i, uint64_t total)
+{
+	size_t n = MIN(i->length, total);
+	/* A call (1), without the flag NO_REPLY_EXPECTED (1). */
+	bool asks = i->data[1] == 1 && !(i->data[2] & 1);
+
+	i->serial = asks ? header_word(i->data, 8) : 0;
+	i->discarded = total;
+	i->discard = total - n;
+	consume(i, n);
+	return i->discard == 0 ? INTAKE_DISCARDED : 1;
+}
+
+uint64_t intake_discarded(const struct intake *i, uint32_t *ret_serial)
+{
+	*ret_serial = i->serial;
+	return i->discarded;
+}
+
 static int next_message(struct intake *i)
 {
 	uint64_t total;
 	int r;
 
+	if (i->discard > 0)
+		return discard_some(i);
 	r = fill(i, HEADER_BYTES);
 	if (r <= 0)
 		return r;
@@ -205,8 +250,10 @@ static int next_message(struct intake *i)
 	/* Header, its fields filled up to a multiple of 8, body. */
 	total = HEADER_BYTES + (((uint64_t)header_word(i->data, 12) + 7) & ~UINT64_C(7)) +
 		header_word(i->data, 4);
-	if (total > INTAKE_MESSAGE_MAX)
+	if (total > INTAKE_DISCARD_MAX)
 		return -EMSGSIZE;
+	if (total > INTAKE_MESSAGE_MAX)
+		return discard(i, total);
 	r = fill(i, total);
 	if (r <= 0)
 		return r;
