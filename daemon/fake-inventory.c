@@ -78,6 +78,11 @@ unsigned int fake_inventory_add_machine(struct inventory *inv)
 	return n;
 }
 
+const GPtrArray *inventory_tiers(const struct inventory *inv)
+{
+	return inv->tiers;
+}
+
 struct tier *inventory_tier(const struct inventory *inv, const char *name)
 {
 	for (unsigned int i = 0; i < inv->tiers->len; i++) {

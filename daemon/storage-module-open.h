@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "storage.h"
+
+struct module_sys;
+
+/* The module storage, as the manager has it: whether it is to be had, and what is its alone. */
+
+enum module_state {
+	MODULE_READY,
+	MODULE_NOT_LASTING, /* nothing of this daemon lasts, but the module's objects would */
+	MODULE_ABSENT,	    /* no /dev/morsel */
+	MODULE_CLOSED,	    /* it cannot be opened: error */
+	MODULE_OTHER,	    /* it is not the module's: error */
+	MODULE_VERSION,	    /* it speaks another version of its interface: version, 0: unknown */
+	MODULE_FAILED,	    /* it does not do what it should: error */
+	MODULE_STATE_MAX
+};
+
+struct module_probe {
+	enum module_state state;
+	int error; /* negative errno, or 0 */
+	uint32_t version;
+	bool test_build;
+};
+
+/*
+ * Open the module's device, by helper (may be NULL; returns a descriptor or -errno) where this process may not, and see who
+ * answers. state_fd: the state directory, -1: none. *ret_storage: NULL unless the state is
+ * MODULE_READY.
+ */
+void storage_module_open(int root_fd, int state_fd, int (*helper)(const char *path),
+			 struct module_probe *ret_probe, struct storage **ret_storage);
+/* fd: the control descriptor, taken over on failure too. instance: which daemon we are, 31 bits. */
+int storage_module_new_with(int root_fd, int fd, uint32_t instance, const struct module_sys *sys,
+			    struct storage **ret_storage);
+/* Gives back what is empty, so that the module can be unloaded. Takes NULL, returns NULL. */
+struct storage *storage_module_free(struct storage *s);
+
+uint64_t storage_module_object_id(const struct storage_object *o);
+
+/* Objects in the kernel that no morsel claims. */
+struct storage_module_strays {
+	unsigned int destroyed;		    /* made by this daemon in an earlier life: gone now */
+	unsigned int left;		    /* the same, and still there */
+	unsigned int foreign;		    /* made by somebody else, and left alone */
+	uint64_t left_bytes, foreign_bytes; /* in memory */
+};
+/* destroy: those that this daemon made. */
+int storage_module_strays(struct storage *s, bool (*claimed)(uint64_t id, void *userdata),
+			  void *userdata, bool destroy, struct storage_module_strays *ret_strays);

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* Locks are POSIX's: the thread sanitizer sees through them, unlike GLib's. */
+#include <pthread.h>
+
+#include "storage-module-sys.h"
+#include "storage.h"
+
+/*
+ * Inside of the module storage: objects of morsel.ko. Nothing outside storage-module*.c and their tests
+ * includes this; storage.h and storage-module-open.h are the contract.
+ *
+ * An object's number in the kernel is half of its morsel's id. It is opened by that number each time a descriptor is
+ * wanted, so the daemon holds none for it; it is there until it is destroyed, whatever becomes of the daemon.
+ *
+ * Frames are charged to an account of the module for the morsel's first owner, without limits: quotas are
+ * on bytes of morsels, and the module's limits are on bytes by tier, which no configuration has yet. The account's
+ * number says which daemon made it (a daemon is a state directory), and so whose an object is
+ * that no registry knows.
+ */
+
+/* A pool for each node that memory was wanted of. */
+struct module_pool {
+	uint32_t id, tier;
+	int node;
+};
+
+struct module_storage {
+	struct storage base;
+	int root_fd, fd; /* owned */
+	const struct module_sys *sys;
+	uint32_t instance; /* of 31 bits */
+
+	pthread_mutex_t lock; /* of what is below */
+	GArray *pools;	      /* of struct module_pool */
+	GHashTable *accounts; /* uids that have one, a set */
+};
+
+struct storage_object {
+	/* Constant. */
+	struct module_storage *module;
+	char *label;
+	uint64_t id;
+	uint64_t size;
+	bool huge;
+	struct placement *placement; /* referenced; NULL: no wishes */
+
+	pthread_mutex_t lock;	      /* of what is below */
+	struct morsel_placement list; /* in force */
+};
+
+/* The account of an owner, of this daemon. */
+uint64_t module_account(const struct module_storage *m, uid_t owner);
+
+/* With a text on failure: -EINVAL, not in whole pages inside of the object. */
+int module_check_range(const struct storage_object *o, uint64_t offset, uint64_t length,
+		       char **ret_error);
+
+/*
+ * The id of the node's pool, which is made when there is none. So large may it grow: the node's memory less
+ * what the kernel and programs need of it, see storage-module-pool.c. -errno with a text. Any thread.
+ */
+int module_pool_get(struct module_storage *m, const struct tier *tier, int node, char **ret_error);
+/* The node of a pool, -1: unknown. */
+int module_pool_node(struct module_storage *m, uint32_t id);
+/* Learn what pools there are. */
+int module_pools_scan(struct module_storage *m);
+/* If there is no object at all any more: give all pools and accounts back. */
+void module_pools_release(struct module_storage *m);
+/* Bytes that a pool of a node may have at most, of total; cpus: the node has some. */
+uint64_t module_pool_limit(uint64_t total, bool cpus);
+
+/* Implementations of storage_ops, by file. */
+int module_move(struct storage_object *o, uint64_t offset, uint64_t length, struct tier *tier,
+		uint64_t bandwidth, storage_progress_t progress, void *userdata,
+		struct storage_move_result *ret_result, char **ret_error);
+int module_residency(struct storage_object *o, uint64_t offset, uint64_t length, bool exact,
+		     storage_progress_t progress, void *userdata,
+		     struct storage_residency *ret_residency, GArray **ret_runs);
+int module_populate(struct storage_object *o, uint64_t offset, uint64_t length,
+		    storage_progress_t progress, void *userdata, char **ret_error);
