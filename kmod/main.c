@@ -1,36 +1,55 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* /dev/morsel, the control descriptor. */
-#include <linux/fs.h>
+/* Loading and unloading. Every pool, account and object holds the module: nothing is left at the end. */
 #include <linux/miscdevice.h>
 #include <linux/module.h>
+#include <linux/rcupdate.h>
 
-#include "core.h"
+#include "internal.h"
 #include "version.h"
 
-static int morsel_control_open(struct inode *inode, struct file *file)
+DEFINE_MUTEX(morsel_lock);
+struct morsel_counters morsel_count;
+
+#ifdef MORSEL_TEST_BUILD
+static uint fail_every;
+module_param(fail_every, uint, 0600);
+MODULE_PARM_DESC(fail_every, "test builds: every Nth allocation fails (0: none)");
+
+bool morsel_inject(void)
 {
-	return 0;
+	static atomic_t calls;
+	uint n = READ_ONCE(fail_every);
+
+	if (!n || (uint)atomic_inc_return(&calls) % n)
+		return false;
+	atomic64_inc(&morsel_count.injected);
+	return true;
 }
+#endif
 
-static int morsel_control_release(struct inode *inode, struct file *file)
-{
-	return 0;
-}
-
-static const struct file_operations morsel_control_fops = {
-	.owner = THIS_MODULE,
-	.open = morsel_control_open,
-	.release = morsel_control_release,
-	.llseek = noop_llseek,
-};
-
-static struct miscdevice morsel_control_device = {
+static struct miscdevice control_device = {
 	.minor = MISC_DYNAMIC_MINOR,
 	.name = "morsel",
-	.fops = &morsel_control_fops,
+	.fops = &control_fops,
 	.mode = 0600,
 };
-module_misc_device(morsel_control_device);
+
+static int __init morsel_init(void)
+{
+	int r = tlb_check();
+
+	return r < 0 ? r : misc_register(&control_device);
+}
+
+static void __exit morsel_exit(void)
+{
+	misc_deregister(&control_device);
+	/* Tables wait for walkers that may still be in them. */
+	rcu_barrier();
+}
+
+module_init(morsel_init);
+module_exit(morsel_exit);
 
 MODULE_DESCRIPTION("Memory objects across HBM, DRAM, CXL and NVM");
 MODULE_AUTHOR("morsel developers <morsel@parperos.org>");

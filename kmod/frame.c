@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Frames: given by LLFree, known again by their page frame number, held back while pinned. */
+#include <linux/highmem.h>
+#include <linux/slab.h>
+
+#include "internal.h"
+
+/* pfn >> 9 → pool and huge frame. Read without a lock: a block with frames in use stays. */
+static DEFINE_XARRAY(blocks);
+static struct pool *pool_of_id[MORSEL_MAX_POOLS + 1];
+
+struct held_frame {
+	struct list_head node;
+	unsigned long pfn;
+	struct account *account;
+};
+
+/* How often the quarantine is looked at: long against an I/O, short against a person's patience. */
+#define LOOK_AGAIN msecs_to_jiffies(100)
+
+#ifdef MORSEL_BREAK_QUARANTINE
+static const bool hold_pinned;
+#else
+static const bool hold_pinned = true;
+#endif
+
+int frame_blocks_insert(struct pool *p, u64 huge, unsigned long pfn)
+{
+	pool_of_id[p->id] = p;
+	return xa_err(xa_store(&blocks, pfn >> 9, xa_mk_value((unsigned long)p->id << 40 | huge),
+			       GFP_KERNEL));
+}
+
+void frame_blocks_erase(unsigned long pfn)
+{
+	xa_erase(&blocks, pfn >> 9);
+}
+
+static struct pool *lookup(unsigned long pfn, u64 *ret_frame)
+{
+	void *entry = xa_load(&blocks, pfn >> 9);
+	unsigned long value;
+
+	if (WARN_ON_ONCE(!xa_is_value(entry)))
+		return NULL;
+	value = xa_to_value(entry);
+	*ret_frame = ((value & ((1ul << 40) - 1)) << 9) + (pfn & (GRANULE_PAGES - 1));
+	return pool_of_id[value >> 40];
+}
+
+struct pool *frame_pool(unsigned long pfn)
+{
+	u64 frame;
+
+	return lookup(pfn, &frame);
+}
+
+static struct llfree_request request_for(const struct pool *p, unsigned int order)
+{
+	/* A hint: any slot will do if the thread goes to another CPU meanwhile. */
+	return (struct llfree_request){ .order = order, .slot = raw_smp_processor_id() % p->slots };
+}
+
+int frame_get(struct pool *p, unsigned int order, unsigned long *ret_pfn)
+{
+	u64 frame;
+	int r;
+
+	if (morsel_inject())
+		return -ENOMEM;
+	for (;;) {
+		long seen = atomic_long_read(&p->blocks);
+
+		r = llfree_get(&p->llfree, request_for(p, order), &frame);
+		if (r >= 0)
+			break;
+		if (r != LLFREE_ENOMEM)
+			return r;
+		r = pool_grow(p, seen);
+		if (r < 0)
+			return -ENOMEM;
+	}
+	*ret_pfn = p->block[frame >> 9] + (frame & (GRANULE_PAGES - 1));
+	return 0;
+}
+
+static void release(struct pool *p, u64 frame, unsigned int order)
+{
+	int r = llfree_put(&p->llfree, frame, request_for(p, order));
+
+	WARN_ONCE(r < 0, "morsel: frame %llu of pool %u: put gave %d\n", frame, p->id, r);
+}
+
+void frame_put_new(unsigned long pfn, unsigned int order)
+{
+	u64 frame;
+	struct pool *p = lookup(pfn, &frame);
+
+	if (p)
+		release(p, frame, order);
+}
+
+bool frame_is_pinned(unsigned long pfn)
+{
+	return page_ref_count(pfn_to_page(pfn)) != 1;
+}
+
+bool frame_put(unsigned long pfn, struct account *a)
+{
+	struct held_frame *held;
+	struct pool *p;
+	u64 frame;
+
+	p = lookup(pfn, &frame);
+	if (!p)
+		return false;
+	if (hold_pinned && frame_is_pinned(pfn)) {
+		/* Nothing else can be done with it, and it is 32 bytes. */
+		held = kmalloc(sizeof(*held), GFP_KERNEL | __GFP_NOFAIL);
+		held->pfn = pfn;
+		held->account = account_get(a);
+		atomic64_inc(&p->quarantined);
+		atomic64_inc(&morsel_count.quarantined);
+		spin_lock(&p->quarantine_lock);
+		list_add_tail(&held->node, &p->quarantine);
+		spin_unlock(&p->quarantine_lock);
+		schedule_delayed_work(&p->look, LOOK_AGAIN);
+		return true;
+	}
+	/* Uncharged last: who sees the account's use fall finds the frame. */
+	release(p, frame, 0);
+	account_uncharge(a, p->tier, 1);
+	return false;
+}
+
+void frame_quarantine_look(struct pool *p)
+{
+	struct held_frame *held, *next;
+	LIST_HEAD(free);
+
+	spin_lock(&p->quarantine_lock);
+	list_for_each_entry_safe(held, next, &p->quarantine, node) if (!frame_is_pinned(held->pfn))
+		list_move(&held->node, &free);
+	if (!list_empty(&p->quarantine))
+		schedule_delayed_work(&p->look, LOOK_AGAIN);
+	spin_unlock(&p->quarantine_lock);
+	list_for_each_entry_safe(held, next, &free, node)
+	{
+		frame_put_new(held->pfn, 0);
+		account_uncharge(held->account, p->tier, 1);
+		account_put(held->account);
+		atomic64_dec(&p->quarantined);
+		kfree(held);
+	}
+}
+
+void frame_zero(unsigned long pfn, unsigned int order)
+{
+	unsigned long i;
+
+	for (i = 0; i < 1ul << order; i++)
+		clear_page(page_address(pfn_to_page(pfn + i)));
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Inside of morsel.ko.
+ *
+ * An *object* owns page tables, one for each granule of 2 MiB that has frames, and processes' page
+ * middle directories link to them. *Pools* give frames; *accounts* say how many.
+ *
+ * Locks, outermost first:
+ *   mmap_lock or a VMA's lock   the kernel's
+ *   morsel_lock          ids of pools, accounts and objects; not taken in faults
+ *   object.change        one move, eviction or change of placement at a time
+ *   object.frames        read: filling leaves that are none; write: changing or taking away leaves
+ *   pool.grow            which blocks a pool has
+ *   attach.lock          links of one mapping; inside of it the kernel's lock of the directory
+ *   table's own lock     every change of a leaf that is not from none
+ *   object.attach_lock   the list of mappings, and the object's CPU mask
+ * Invalidation callbacks take attach.lock only, so they may run under any lock of the kernel and
+ * under object.frames.
+ */
+#ifndef MORSEL_KMOD_INTERNAL_H
+#define MORSEL_KMOD_INTERNAL_H
+
+#include <linux/atomic.h>
+#include <linux/cpumask.h>
+#include <linux/fs.h>
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
+#include <linux/refcount.h>
+#include <linux/rwsem.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+#include <linux/morsel.h>
+
+#include "core.h"
+
+#define GRANULE_PAGES 512u
+#define GRANULE_SHIFT 21
+#define MORSEL_MAX_DEPTH 16 /* of accounts */
+
+extern struct mutex morsel_lock;
+
+/* ---- counters, fault injection (main.c) ---- */
+
+struct morsel_counters {
+	atomic64_t pools, accounts, objects, descriptors, mappings, tables;
+	atomic64_t faults, links, unlinks, flushes, flush_cpus;
+	atomic64_t moved, move_busy, move_recopied, quarantined, injected;
+};
+extern struct morsel_counters morsel_count;
+
+/* Test builds: true for every Nth allocation, where the parameter fail_every is N. */
+#ifdef MORSEL_TEST_BUILD
+bool morsel_inject(void);
+#else
+static inline bool morsel_inject(void)
+{
+	return false;
+}
+#endif
+
+/* ---- accounts (account.c) ---- */
+
+struct account {
+	u64 id;
+	struct account *parent; /* holds a reference */
+	refcount_t refs;	/* its id, children, objects, frames in quarantine */
+	unsigned int depth;
+	atomic64_t objects, refused;
+	atomic64_t use[MORSEL_MAX_TIERS]; /* frames */
+	atomic64_t limit[MORSEL_MAX_TIERS];
+};
+
+/* All or nothing, in the account and all above it: -EDQUOT. NULL: no account, no limit. */
+int account_charge(struct account *a, unsigned int tier, unsigned long frames);
+void account_uncharge(struct account *a, unsigned int tier, unsigned long frames);
+struct account *account_get(struct account *a);
+void account_put(struct account *a);
+/* With morsel_lock held. A new reference, or NULL. */
+struct account *account_find(u64 id);
+int account_create(struct morsel_account_create *arg);
+int account_destroy(u64 id);
+int account_set_limit(const struct morsel_account_limit *arg);
+int account_stat(struct morsel_account_stat *arg);
+
+/* ---- pools (pool.c) and their frames (frame.c) ---- */
+
+struct pool {
+	u32 id, kind, tier;
+	int node;
+	u64 huge; /* blocks of 2 MiB at most */
+	struct llfree llfree;
+	void *lower, *upper;
+	struct mutex grow;
+	unsigned long *block;	/* pfn of each block, 0: not there; under grow */
+	unsigned long *offline; /* bitmap: taken out of use by the operator; under grow */
+	atomic_long_t blocks;	/* there */
+	u64 grown, shrunk;	/* under grow */
+	unsigned long users;	/* placements that name it; under morsel_lock */
+	struct page **pinned;	/* DAX: what to unpin */
+	unsigned long npinned;
+	spinlock_t quarantine_lock;
+	struct list_head quarantine;
+	atomic64_t quarantined;
+	struct delayed_work look; /* at the quarantine, while there is something in it */
+	struct shrinker *shrinker;
+	unsigned int slots;
+};
+
+/* With morsel_lock held, or by a placement that names it. */
+struct pool *pool_find(u32 id);
+int pool_create(struct morsel_pool_create *arg);
+int pool_destroy(u32 id);
+int pool_stat(struct morsel_pool_stat *arg);
+int pool_resize(struct morsel_pool_resize *arg);
+int pool_set_offline(const struct morsel_pool_offline *arg, bool offline);
+/* Take one more block of the node. -ENOMEM, -ENOSPC. @seen: pool->blocks when the caller found nothing. */
+int pool_grow(struct pool *p, long seen);
+
+/* 2^order frames (order 0 or 9) as the first one's pfn. Content: anything. May sleep. -ENOMEM. */
+int frame_get(struct pool *p, unsigned int order, unsigned long *ret_pfn);
+/* Frames that no one has seen: back at once. */
+void frame_put_new(unsigned long pfn, unsigned int order);
+/*
+ * A frame that was mapped, and is not any more, TLBs flushed. Charged to @a until it is free: at
+ * once, or when nothing outside refers to it. Returns true if it went into quarantine.
+ */
+bool frame_put(unsigned long pfn, struct account *a);
+/* Something outside of the tables has a reference: a pin, DMA under way. */
+bool frame_is_pinned(unsigned long pfn);
+/* The pool of a frame that is in a table. */
+struct pool *frame_pool(unsigned long pfn);
+void frame_zero(unsigned long pfn, unsigned int order);
+int frame_blocks_insert(struct pool *p, u64 huge, unsigned long pfn);
+void frame_blocks_erase(unsigned long pfn);
+/* Frees what is not referred to any more. */
+void frame_quarantine_look(struct pool *p);
+
+/* ---- objects (object.c) ---- */
+
+enum table_kind {
+	TABLE_RW,
+	TABLE_RO,
+	TABLE_KINDS
+};
+
+struct granule {
+	/* RW: the truth, there as soon as there is a frame. RO: a copy without the right to write. */
+	struct page *table[TABLE_KINDS];
+};
+
+struct placement {
+	unsigned int n;
+	struct pool *pool[MORSEL_MAX_TIERS];
+	u32 weight[MORSEL_MAX_TIERS], weights;
+};
+
+struct object {
+	u64 id, bytes;
+	u32 flags; /* MORSEL_OBJECT_* */
+	refcount_t refs;
+	bool destroyed;
+	struct account *account;
+	struct inode *inode; /* its mapping stands for all descriptors */
+	struct mutex change;
+	struct rw_semaphore frames;
+	struct placement placement; /* change needs frames for writing */
+	spinlock_t attach_lock;
+	struct list_head attaches;
+	struct cpumask cpus; /* scratch of tlb_flush_object(), under change */
+	atomic64_t used, tables, faults, links, mappings;
+	atomic64_t in_pool[MORSEL_MAX_POOLS + 1]; /* frames */
+	unsigned long granules;
+	struct granule granule[];
+};
+
+/* A VMA of an object. */
+struct attach {
+	struct mmu_interval_notifier notifier;
+	struct object *object;
+	struct mm_struct *mm;
+	unsigned long start, end;
+	unsigned long first; /* granule at start */
+	enum table_kind kind;
+	spinlock_t lock;
+	struct list_head node;
+};
+
+/* *ret_file is to be installed as arg->fd, once the caller knows of it. */
+int object_create(struct morsel_object_create *arg, struct file **ret_file);
+int object_open(struct morsel_object_open *arg, struct file **ret_file);
+int object_destroy(u64 id);
+int object_list(struct morsel_object_list *arg);
+int object_set(const struct morsel_object_set *arg);
+int object_stat(struct object *o, struct morsel_object_stat *arg, bool rdonly);
+/* A reference by id, or -ENOENT. */
+struct object *object_by_id(u64 id);
+void object_put(struct object *o);
+extern const struct file_operations object_fops;
+
+/* offset and length: multiples of 4096, inside: -EINVAL, -ERANGE. */
+int object_check_range(const struct object *o, u64 offset, u64 length);
+
+/* ---- tables (table.c) ---- */
+
+/* The granule's table; makes it if it is missing. NULL: no memory. May sleep. */
+struct page *table_get(struct object *o, struct granule *g, enum table_kind kind);
+void table_free(struct object *o, struct page *table);
+static inline pte_t *table_leaves(struct page *table)
+{
+	return page_address(table);
+}
+static inline spinlock_t *table_lock(struct page *table)
+{
+	return ptlock_ptr(page_ptdesc(table));
+}
+/* Set leaf i, which is none, in all the granule's tables; false: it was not none any more. */
+bool table_fill(struct granule *g, unsigned int i, unsigned long pfn);
+/* Copy leaf i from the RW table to the RO one, if there is one. */
+void table_fill_ro(struct granule *g, unsigned int i);
+/*
+ * With object.frames held for writing and the granule unlinked everywhere. Returns the leaf that
+ * was, dirty and accessed bits of all tables joined; none afterwards, or pfn.
+ */
+pte_t table_clear(struct granule *g, unsigned int i);
+void table_replace(struct granule *g, unsigned int i, unsigned long pfn, pte_t old);
+
+/* ---- frames of objects (fill.c) ---- */
+
+/* Leaf @page has a frame when it returns 0. With object.frames held for reading. -EDQUOT, -ENOMEM. */
+int object_fill(struct object *o, u64 page, enum table_kind kind, u64 *ret_filled);
+int object_populate(struct object *o, u64 offset, u64 length, u64 *ret_bytes);
+int object_evict(struct object *o, u64 offset, u64 length, u64 *ret_bytes);
+/* Free all frames and tables. Nothing maps it, nobody else has a reference. */
+void object_empty(struct object *o);
+
+/* ---- mappings (map.c) ---- */
+
+int object_mmap(struct file *file, struct vm_area_struct *vma);
+unsigned long object_get_area(struct file *file, unsigned long address, unsigned long length,
+			      unsigned long offset, unsigned long flags);
+/* Every process's links to these granules are gone, and its TLBs do not have them. */
+void object_unlink(struct object *o, unsigned long first, unsigned long count);
+
+/* ---- moves (move.c), harvest (harvest.c) ---- */
+
+int object_move(struct object *o, struct morsel_move_range *range);
+int object_harvest(struct object *o, struct morsel_harvest *arg);
+int object_residency(struct object *o, struct morsel_residency *arg);
+
+/* ---- TLBs (tlb.c) ---- */
+
+/* What mm's page tables said before is not in any CPU's TLB afterwards. IRQs on; may hold spinlocks. */
+void tlb_flush_mm(struct mm_struct *mm);
+/* The same for every process that maps the object; with object.change held. */
+void tlb_flush_object(struct object *o);
+int tlb_check(void);
+
+/* ---- ioctls (control.c) ---- */
+
+extern const struct file_operations control_fops;
+/* Reads a structure that begins with its size; min: that of its first version. */
+int ioctl_copy_in(void *arg, size_t size, const void __user *from);
+int ioctl_copy_out(void __user *to, const void *arg, size_t size);
+int ioctl_ranges(struct object *o, struct morsel_ranges *arg, bool populate);
+
+#endif

@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Pools: which memory they have, and how they grow and shrink. */
+#include <linux/bitmap.h>
+#include <linux/cpumask.h>
+#include <linux/gfp.h>
+#include <linux/module.h>
+#include <linux/nodemask.h>
+#include <linux/shrinker.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+#include "internal.h"
+
+static struct pool *pools[MORSEL_MAX_POOLS + 1];
+
+struct pool *pool_find(u32 id)
+{
+	return id && id <= MORSEL_MAX_POOLS ? pools[id] : NULL;
+}
+
+/* A block at this place, or -ENOMEM. */
+static int block_add(struct pool *p, u64 huge)
+{
+	unsigned long pfn;
+	struct page *page;
+	int r;
+
+	if (morsel_inject())
+		return -ENOMEM;
+	page = alloc_pages_node(p->node, GFP_KERNEL | __GFP_THISNODE | __GFP_NORETRY | __GFP_NOWARN,
+				LLFREE_HUGE_ORDER);
+	if (!page)
+		return -ENOMEM;
+	pfn = page_to_pfn(page);
+	r = frame_blocks_insert(p, huge, pfn);
+	if (r < 0) {
+		__free_pages(page, LLFREE_HUGE_ORDER);
+		return r;
+	}
+	/* Each frame has its own count of references from now on. */
+	split_page(page, LLFREE_HUGE_ORDER);
+	p->block[huge] = pfn;
+	r = llfree_online(&p->llfree, huge, 1, 0);
+	WARN_ONCE(r < 0, "morsel: block %llu of pool %u: online gave %d\n", huge, p->id, r);
+	p->grown++;
+	atomic_long_inc(&p->blocks);
+	return 0;
+}
+
+/* Its huge frame is offline, and wholly free. */
+static void block_release(struct pool *p, u64 huge)
+{
+	unsigned long pfn = p->block[huge];
+	unsigned int i;
+
+	frame_blocks_erase(pfn);
+	p->block[huge] = 0;
+	for (i = 0; i < GRANULE_PAGES; i++)
+		__free_page(pfn_to_page(pfn + i));
+	p->shrunk++;
+	atomic_long_dec(&p->blocks);
+}
+
+/* With grow held: give back up to @count blocks that are wholly free, from the end. How many. */
+static u64 shrink(struct pool *p, u64 count)
+{
+	u64 huge, done = 0;
+
+	for (huge = p->huge; huge-- > 0 && done < count;) {
+		if (!p->block[huge])
+			continue;
+		if (!test_bit(huge, p->offline) && llfree_offline(&p->llfree, huge, 1, 0) < 0)
+			continue;
+		/* Offline by the operator: it may still be in use. */
+		if (test_bit(huge, p->offline)) {
+			struct llfree_huge_state state;
+
+			if (llfree_huge_state(&p->llfree, huge, &state) < 0 ||
+			    state.free < GRANULE_PAGES)
+				continue;
+		}
+		block_release(p, huge);
+		done++;
+		cond_resched();
+	}
+	return done;
+}
+
+static int add_anywhere(struct pool *p)
+{
+	u64 huge;
+
+	/* What the operator took out of use is not replaced by what is put in its place. */
+	for (huge = 0; huge < p->huge; huge++)
+		if (!p->block[huge] && !test_bit(huge, p->offline))
+			return block_add(p, huge);
+	return -ENOSPC;
+}
+
+int pool_grow(struct pool *p, long seen)
+{
+	int r = 0;
+
+	if (p->kind != MORSEL_POOL_NODE)
+		return -ENOSPC;
+	mutex_lock(&p->grow);
+	/* Somebody else may have done it. */
+	if (atomic_long_read(&p->blocks) <= seen)
+		r = add_anywhere(p);
+	mutex_unlock(&p->grow);
+	return r;
+}
+
+static unsigned long shrinker_count(struct shrinker *s, struct shrink_control *c)
+{
+	struct pool *p = s->private_data;
+	struct llfree_stats stats;
+
+	if (c->nid != p->node || llfree_stats_fast(&p->llfree, &stats) < 0)
+		return 0;
+	return stats.free_huge * GRANULE_PAGES ?: SHRINK_EMPTY;
+}
+
+static unsigned long shrinker_scan(struct shrinker *s, struct shrink_control *c)
+{
+	struct pool *p = s->private_data;
+	u64 done;
+
+	/* Reclaim may run inside of our own allocation. */
+	if (!mutex_trylock(&p->grow))
+		return SHRINK_STOP;
+	done = shrink(p, DIV_ROUND_UP(c->nr_to_scan, GRANULE_PAGES));
+	mutex_unlock(&p->grow);
+	return done ? done * GRANULE_PAGES : SHRINK_STOP;
+}
+
+static void look(struct work_struct *work)
+{
+	frame_quarantine_look(container_of(to_delayed_work(work), struct pool, look));
+}
+
+static void pool_free(struct pool *p)
+{
+	if (p->shrinker)
+		shrinker_free(p->shrinker);
+	cancel_delayed_work_sync(&p->look);
+	kvfree(p->block);
+	bitmap_free(p->offline);
+	vfree(p->lower);
+	vfree(p->upper);
+	kfree(p);
+}
+
+static int allocator_new(struct pool *p)
+{
+	struct llfree_config config = { .frames = p->huge * GRANULE_PAGES,
+					.online = GRANULE_PAGES,
+					.classes = 1,
+					.slots = p->slots,
+					.owners = 1 };
+	struct llfree_meta meta = {};
+	int r;
+
+	r = llfree_sizes(&config, &meta.lower_size, &meta.upper_size);
+	if (r < 0)
+		return r;
+	p->lower = morsel_inject() ? NULL : vzalloc(meta.lower_size);
+	p->upper = morsel_inject() ? NULL : vzalloc(meta.upper_size);
+	if (!p->lower || !p->upper)
+		return -ENOMEM;
+	meta.lower = p->lower;
+	meta.upper = p->upper;
+	r = llfree_init(&p->llfree, &config, &meta);
+	/* config.online cannot say that none is online. */
+	return r < 0 ? r : llfree_offline(&p->llfree, 0, 1, 0);
+}
+
+static int pool_new(const struct morsel_pool_create *arg, struct pool **ret)
+{
+	struct pool *p;
+	int r = -ENOMEM;
+
+	p = morsel_inject() ? NULL : kzalloc(sizeof(*p), GFP_KERNEL);
+	if (!p)
+		return -ENOMEM;
+	p->kind = arg->kind;
+	p->tier = arg->tier;
+	p->node = arg->node;
+	p->huge = arg->max_bytes >> GRANULE_SHIFT;
+	p->slots = min(num_possible_cpus(), 64u);
+	mutex_init(&p->grow);
+	spin_lock_init(&p->quarantine_lock);
+	INIT_LIST_HEAD(&p->quarantine);
+	INIT_DELAYED_WORK(&p->look, look);
+	p->block = kvcalloc(p->huge, sizeof(*p->block), GFP_KERNEL);
+	p->offline = bitmap_zalloc(p->huge, GFP_KERNEL);
+	if (p->block && p->offline && !morsel_inject())
+		r = allocator_new(p);
+	if (r >= 0) {
+		p->shrinker = shrinker_alloc(SHRINKER_NUMA_AWARE, "morsel-pool");
+		r = p->shrinker ? 0 : -ENOMEM;
+	}
+	if (r < 0) {
+		pool_free(p);
+		return r;
+	}
+	p->shrinker->count_objects = shrinker_count;
+	p->shrinker->scan_objects = shrinker_scan;
+	p->shrinker->private_data = p;
+	*ret = p;
+	return 0;
+}
+
+static int check_create(const struct morsel_pool_create *arg)
+{
+	if (arg->kind != MORSEL_POOL_NODE)
+		return arg->kind == MORSEL_POOL_DAX ? -EOPNOTSUPP : -EINVAL;
+	if (arg->tier >= MORSEL_MAX_TIERS || !arg->max_bytes || arg->address ||
+	    !IS_ALIGNED(arg->max_bytes, MORSEL_GRANULE) ||
+	    !IS_ALIGNED(arg->start_bytes, MORSEL_GRANULE) || arg->start_bytes > arg->max_bytes)
+		return -EINVAL;
+	if (arg->node < 0 || arg->node >= MAX_NUMNODES || !node_state(arg->node, N_MEMORY))
+		return -ENODEV;
+	if (arg->max_bytes >> PAGE_SHIFT > node_present_pages(arg->node))
+		return -ENOSPC;
+	return 0;
+}
+
+int pool_create(struct morsel_pool_create *arg)
+{
+	u64 i, start = arg->start_bytes >> GRANULE_SHIFT;
+	struct pool *p;
+	u32 id;
+	int r;
+
+	r = check_create(arg);
+	if (r < 0)
+		return r;
+	r = pool_new(arg, &p);
+	if (r < 0)
+		return r;
+
+	mutex_lock(&morsel_lock);
+	for (id = 1; id <= MORSEL_MAX_POOLS && pools[id]; id++)
+		;
+	if (id > MORSEL_MAX_POOLS) {
+		mutex_unlock(&morsel_lock);
+		pool_free(p);
+		return -ENOSPC;
+	}
+	p->id = id;
+	mutex_lock(&p->grow);
+	for (i = 0; i < start && r >= 0; i++) {
+		r = fatal_signal_pending(current) ? -EINTR : block_add(p, i);
+		cond_resched();
+	}
+	if (r < 0)
+		shrink(p, p->huge);
+	mutex_unlock(&p->grow);
+	if (r < 0) {
+		mutex_unlock(&morsel_lock);
+		pool_free(p);
+		return r;
+	}
+	shrinker_register(p->shrinker);
+	__module_get(THIS_MODULE);
+	pools[id] = p;
+	atomic64_inc(&morsel_count.pools);
+	mutex_unlock(&morsel_lock);
+	arg->pool = id;
+	return 0;
+}
+
+int pool_destroy(u32 id)
+{
+	struct pool *p;
+	int r = 0;
+
+	mutex_lock(&morsel_lock);
+	p = pool_find(id);
+	if (!p) {
+		r = -ENOENT;
+		goto unlock;
+	}
+	frame_quarantine_look(p);
+	if (p->users) {
+		r = -EBUSY;
+		goto unlock;
+	}
+	mutex_lock(&p->grow);
+	shrink(p, p->huge);
+	r = atomic_long_read(&p->blocks) ? -EBUSY : 0;
+	mutex_unlock(&p->grow);
+	if (r < 0)
+		goto unlock;
+	pools[id] = NULL;
+	atomic64_dec(&morsel_count.pools);
+	pool_free(p);
+	module_put(THIS_MODULE);
+unlock:
+	mutex_unlock(&morsel_lock);
+	return r;
+}
+
+static int with_pool(u32 id, struct pool **ret)
+{
+	mutex_lock(&morsel_lock);
+	*ret = pool_find(id);
+	if (*ret)
+		return 0;
+	mutex_unlock(&morsel_lock);
+	return -ENOENT;
+}
+
+int pool_stat(struct morsel_pool_stat *arg)
+{
+	struct llfree_stats stats;
+	struct pool *p;
+	u64 huge;
+	int r;
+
+	r = with_pool(arg->pool, &p);
+	if (r < 0)
+		return r;
+	frame_quarantine_look(p);
+	mutex_lock(&p->grow);
+	r = llfree_stats_fast(&p->llfree, &stats);
+	arg->kind = p->kind;
+	arg->tier = p->tier;
+	arg->node = p->node;
+	arg->max_bytes = p->huge << GRANULE_SHIFT;
+	arg->bytes = (u64)atomic_long_read(&p->blocks) << GRANULE_SHIFT;
+	arg->used_bytes = stats.used << PAGE_SHIFT;
+	arg->free_bytes = stats.free << PAGE_SHIFT;
+	arg->free_huge_bytes = stats.free_huge << GRANULE_SHIFT;
+	arg->quarantine_bytes = (u64)atomic64_read(&p->quarantined) << PAGE_SHIFT;
+	arg->offline_bytes = 0;
+	for_each_set_bit(huge, p->offline, p->huge) if (p->block[huge])
+		arg->offline_bytes += MORSEL_GRANULE;
+	arg->bad_bytes = stats.bad_huge << GRANULE_SHIFT;
+	arg->grown = p->grown;
+	arg->shrunk = p->shrunk;
+	mutex_unlock(&p->grow);
+	mutex_unlock(&morsel_lock);
+	return r;
+}
+
+int pool_resize(struct morsel_pool_resize *arg)
+{
+	struct pool *p;
+	long want;
+	int r;
+
+	if (!IS_ALIGNED(arg->bytes, MORSEL_GRANULE))
+		return -EINVAL;
+	r = with_pool(arg->pool, &p);
+	if (r < 0)
+		return r;
+	want = arg->bytes >> GRANULE_SHIFT;
+	if (want > p->huge) {
+		mutex_unlock(&morsel_lock);
+		return -ENOSPC;
+	}
+	frame_quarantine_look(p);
+	mutex_lock(&p->grow);
+	while (r >= 0 && atomic_long_read(&p->blocks) < want) {
+		r = fatal_signal_pending(current) ? -EINTR : add_anywhere(p);
+		cond_resched();
+	}
+	if (atomic_long_read(&p->blocks) > want)
+		shrink(p, atomic_long_read(&p->blocks) - want);
+	if (atomic_long_read(&p->blocks) > want)
+		r = -EBUSY;
+	arg->bytes = (u64)atomic_long_read(&p->blocks) << GRANULE_SHIFT;
+	mutex_unlock(&p->grow);
+	mutex_unlock(&morsel_lock);
+	return r;
+}
+
+/* Blocks that are not there count as offline for LLFree already: only the bitmap knows the difference. */
+static int set_offline(struct pool *p, const struct morsel_pool_offline *arg)
+{
+	unsigned int flags = arg->flags & MORSEL_OFFLINE_DRAIN ? LLFREE_OFFLINE_DRAIN : 0;
+	u64 i, end = arg->first + arg->count;
+	int r = 0;
+
+	if (find_next_bit(p->offline, end, arg->first) < end)
+		return -EALREADY;
+	for (i = arg->first; i < end; i++) {
+		if (p->block[i])
+			r = llfree_offline(&p->llfree, i, 1, flags);
+		if (r < 0 && !(r == -EBUSY && flags))
+			break;
+		set_bit(i, p->offline);
+	}
+	if (i == end)
+		return 0;
+	/* All or none. */
+	while (i-- > arg->first) {
+		clear_bit(i, p->offline);
+		if (p->block[i])
+			llfree_online(&p->llfree, i, 1, 0);
+	}
+	return r;
+}
+
+static int set_online(struct pool *p, const struct morsel_pool_offline *arg)
+{
+	u64 i, end = arg->first + arg->count;
+
+	if (find_next_zero_bit(p->offline, end, arg->first) < end)
+		return -EALREADY;
+	for (i = arg->first; i < end; i++) {
+		clear_bit(i, p->offline);
+		if (p->block[i])
+			llfree_online(&p->llfree, i, 1, 0);
+	}
+	return 0;
+}
+
+int pool_set_offline(const struct morsel_pool_offline *arg, bool offline)
+{
+	struct pool *p;
+	int r;
+
+	if (arg->flags & ~(offline ? MORSEL_OFFLINE_DRAIN : 0) || !arg->count)
+		return -EINVAL;
+	r = with_pool(arg->pool, &p);
+	if (r < 0)
+		return r;
+	if (arg->first >= p->huge || arg->count > p->huge - arg->first) {
+		r = -ERANGE;
+	} else {
+		mutex_lock(&p->grow);
+		r = offline ? set_offline(p, arg) : set_online(p, arg);
+		mutex_unlock(&p->grow);
+	}
+	mutex_unlock(&morsel_lock);
+	return r;
+}
