@@ -117,6 +117,21 @@ static int unknown_key(const char *known, char **message)
 	return -EINVAL;
 }
 
+static int take_storage(struct config *c, const char *value, char **message)
+{
+	if (strcmp(value, "auto") == 0)
+		c->storage = STORAGE_AUTO;
+	else if (strcmp(value, "module") == 0)
+		c->storage = STORAGE_MODULE;
+	else if (strcmp(value, "node") == 0)
+		c->storage = STORAGE_NODE;
+	else {
+		*message = g_strdup("auto, module or node is wanted");
+		return -EINVAL;
+	}
+	return 0;
+}
+
 static int daemon_key(struct config *c, const char *key, const char *value, char **message)
 {
 	uint64_t n;
@@ -130,7 +145,9 @@ static int daemon_key(struct config *c, const char *key, const char *value, char
 			c->job_threads = (unsigned int)n;
 		return r;
 	}
-	return unknown_key("MoveBandwidth, JobThreads", message);
+	if (strcmp(key, "Storage") == 0)
+		return take_storage(c, value, message);
+	return unknown_key("MoveBandwidth, JobThreads, Storage", message);
 }
 
 static int take_prefer(struct config *c, const char *value, char **message)

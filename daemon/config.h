@@ -16,6 +16,7 @@
  *   [daemon]
  *   MoveBandwidth=0          bytes a second all moves together may copy, 0: no limit
  *   JobThreads=1             1..8
+ *   Storage=auto             auto: the module's if it is there; module: or nothing; node: never
  *   [quota]
  *   BytesPerUser=50%         of all tiers' capacity, or bytes with K/M/G/T suffix, or none
  *   MorselsPerUser=16384     JobsPerUser=64  CallsPerUser=64  ConnectionsPerUser=512
@@ -54,9 +55,17 @@ struct config_tier {
 	char *origin; /* "morseld.conf:12", for messages */
 };
 
+/* Of new morsels; read at the start only. */
+enum storage_wish {
+	STORAGE_AUTO,
+	STORAGE_MODULE,
+	STORAGE_NODE,
+};
+
 struct config {
 	uint64_t move_bandwidth;
 	unsigned int job_threads;
+	enum storage_wish storage;
 	struct config_limits user_limits;
 	GPtrArray *quotas;	    /* of struct config_quota *: what comes later wins */
 	GPtrArray *default_prefer;  /* of char * */

@@ -404,6 +404,11 @@ static int make_object(struct call *call, struct morsel *m, bool populate, sd_bu
 	struct creation *c;
 	int r;
 
+	if (manager->create_refusal)
+		return bus_error_setf(
+			error, ERROR_NOT_SUPPORTED,
+			"'%s' cannot be created: Storage=module in morseld.conf, but %s", m->name,
+			manager->create_refusal);
 	if (manager_descriptors_short(manager, -1)) {
 		manager_log_descriptors(manager);
 		return bus_error_setf(error, ERROR_NO_DESCRIPTORS,

@@ -122,6 +122,7 @@ int doctor_call(struct call *call, sd_bus_error *error)
 	x->facts.morsels = registry_morsels(manager->registry);
 	x->facts.kept = manager_kept(manager);
 	x->facts.lost = manager->stats.lost;
+	x->facts.module = manager->module_facts;
 	x->work.run = examination_run;
 	x->work.done = examination_done;
 	x->work.owner = call->caller->uid;

@@ -262,12 +262,23 @@ static void examine_cgroup(GArray *list, const struct doctor_facts *f)
 
 static void examine_module(GArray *list, const struct doctor_facts *f)
 {
-	if (exists(f, "dev/morsel"))
-		add(list, "module", DOCTOR_DEGRADED,
-		    g_strdup("/dev/morsel is there; this version does not use it"), "node storage",
-		    "");
-	else
-		add(list, "module", DOCTOR_MISSING, g_strdup("no /dev/morsel"), "node storage", "");
+	struct module_advice advice;
+	struct module_signs signs;
+	struct utsname u;
+
+	uname(&u);
+	module_signs_read(f->root_fd, u.release, &signs);
+	module_advise(&f->module, &signs, &advice);
+	add(list, "module",
+	    advice.chosen		    ? DOCTOR_OK
+	    : advice.usable || signs.device ? DOCTOR_DEGRADED
+					    : DOCTOR_MISSING,
+	    g_steal_pointer(&advice.detail),
+	    advice.chosen		       ? ""
+	    : f->module.wish == STORAGE_MODULE ? "nothing: Create is refused (Storage=module)"
+					       : "node storage",
+	    advice.advice);
+	module_advice_done(&advice);
 }
 
 static void examine_polkit(GArray *list, const struct doctor_facts *f)

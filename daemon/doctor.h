@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "keeper.h"
+#include "module-advice.h"
 
 /*
  * What this machine and this process can do: one capability each, what is used instead where it is not
@@ -42,6 +43,7 @@ struct doctor_facts {
 	char *keeper_trouble; /* owned by who made this */
 	unsigned int morsels, kept;
 	uint64_t lost; /* at the start */
+	struct module_facts module;
 
 	/* Found out: */
 	bool cap_sys_nice;

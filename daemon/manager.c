@@ -20,6 +20,7 @@
 #include "morsel-bus.h"
 #include "provision.h"
 #include "restore.h"
+#include "storage-module-open.h"
 #include "tier-bus.h"
 
 /* Residency and explain of a large object take a core; one user's take all threads but one. */
@@ -247,7 +248,9 @@ static void on_release(struct morsel *morsel, void *userdata)
 
 struct storage *manager_storage(struct manager *m, const char *name)
 {
-	return g_str_equal(name, m->node->name) ? m->node : NULL;
+	if (g_str_equal(name, m->node->name))
+		return m->node;
+	return m->module && g_str_equal(name, m->module->name) ? m->module : NULL;
 }
 
 uint64_t manager_capacity(struct manager *m)
@@ -513,6 +516,37 @@ static int open_ledger(struct manager *m)
 	return r;
 }
 
+/*
+ * The module is opened where new morsels are not to be its, too: older ones are. It is looked for now only: a daemon
+ * that changes its storage while it serves would leave nobody certain of what he gets.
+ */
+static void choose_storage(struct manager *m)
+{
+	bool lasting = m->state_fd >= 0 && !m->dry_run;
+	bool helper = m->real_root && m->options.helper_path;
+
+	m->module_facts.wish = m->config->storage;
+	storage_module_open(m->root_fd, lasting ? m->state_fd : -1,
+			    helper ? helper_client_open : NULL, &m->module_facts.probe, &m->module);
+	m->storage = module_is_chosen(&m->module_facts) ? m->module : m->node;
+	if (m->config->storage == STORAGE_MODULE && m->storage == m->node)
+		m->create_refusal = module_refusal(&m->module_facts);
+	if (m->create_refusal)
+		log_line(LOG_ERR, LOG_STORAGE, "module",
+			 "Storage=module, but %s: nothing is created", m->create_refusal);
+	else if (m->storage == m->module)
+		log_line(LOG_INFO, LOG_STORAGE, "module",
+			 "new morsels are objects of the kernel module (version %u)",
+			 m->module_facts.probe.version);
+	else if (m->config->storage == STORAGE_AUTO &&
+		 m->module_facts.probe.state != MODULE_ABSENT) {
+		g_autofree char *why = module_refusal(&m->module_facts);
+
+		log_line(LOG_NOTICE, LOG_STORAGE, "module",
+			 "%s: new morsels are memory files (node storage)", why);
+	}
+}
+
 static int read_machine(struct manager *m)
 {
 	g_autofree char *text = NULL;
@@ -540,7 +574,7 @@ static int read_machine(struct manager *m)
 	r = storage_node_new(m->root_fd, &m->node);
 	if (r < 0)
 		return fail(r, "node storage", NULL);
-	m->storage = m->node;
+	choose_storage(m);
 	return 0;
 }
 
@@ -742,7 +776,9 @@ struct manager *manager_free(struct manager *m)
 	g_clear_pointer(&m->connections_by_bus, g_hash_table_unref);
 	placement_unref(m->default_placement);
 	g_clear_pointer(&m->provisioned, g_hash_table_unref);
+	storage_module_free(m->module);
 	storage_node_free(m->node);
+	g_free(m->create_refusal);
 	inventory_free(m->inventory);
 	config_free(m->config);
 	sd_event_source_disable_unref(m->reap);

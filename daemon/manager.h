@@ -17,6 +17,7 @@
 #include "ledger.h"
 #include "linger.h"
 #include "listen.h"
+#include "module-advice.h"
 #include "quota.h"
 #include "registry.h"
 #include "stats.h"
@@ -57,6 +58,10 @@ struct manager {
 	struct inventory *inventory;
 	struct storage *storage; /* the one of new morsels: one of */
 	struct storage *node;	 /* always there */
+	struct storage *
+		module; /* NULL: it cannot be used; else also where node is the one of new morsels */
+	struct module_facts module_facts;
+	char *create_refusal; /* NULL; or why nothing is created (Storage=module) */
 	/* Moves; residency and explain; populating and freeing memory. */
 	struct worker_pool *moves, *queries, *memory;
 	struct worker_pool *admin; /* provisioning, which waits for no move */

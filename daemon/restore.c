@@ -24,6 +24,7 @@ struct restoring {
 	GHashTable *kept;
 	GString *lost; /* the file's text */
 	unsigned int n_lost, n_restored, n_unclaimed, n_interrupted, n_provisions, n_linger;
+	unsigned int n_unreachable;
 };
 
 static void lose(struct restoring *x, sd_id128_t id, const struct morsel *m, const char *why)
@@ -73,6 +74,16 @@ static int adopt(struct restoring *x, struct morsel *m, enum page_backing backin
 	return 0;
 }
 
+/* It may be there, but the module does not let us see: it keeps its place in the registry's file for the next
+ * start. */
+static bool is_unreachable(const struct manager *manager, const char *storage)
+{
+	const struct module_probe *probe = &manager->module_facts.probe;
+
+	return g_str_equal(storage, "module") && probe->state != MODULE_READY &&
+	       probe->state != MODULE_ABSENT && !ledger_rebooted(manager->ledger);
+}
+
 static void restore_morsel(struct restoring *x, sd_id128_t id, GBytes *body)
 {
 	struct kept *kept = kept_find(x->kept, id);
@@ -87,7 +98,9 @@ static void restore_morsel(struct restoring *x, sd_id128_t id, GBytes *body)
 		return;
 	}
 	storage = manager_storage(x->manager, name);
-	if (!storage) {
+	if (!storage && is_unreachable(x->manager, name)) {
+		x->n_unreachable++;
+	} else if (!storage) {
 		text = g_strdup_printf("there is no storage '%s'", name);
 		lose(x, id, m, text);
 	} else if (!kept && !storage->lasting)
@@ -201,6 +214,46 @@ static void restore_provision(struct restoring *x, sd_id128_t id, GBytes *body)
 	ledger_provision_clear(&p);
 }
 
+static bool is_claimed(uint64_t id, void *userdata)
+{
+	return g_hash_table_contains(userdata, &id);
+}
+
+/* What the module has and nothing claims: it was about to be created or destroyed when the daemon's last life
+ * ended. */
+static void look_for_strays(struct restoring *x)
+{
+	struct manager *manager = x->manager;
+	struct storage_module_strays *strays = &manager->module_facts.strays;
+	bool doubtful = ledger_doubtful(manager->ledger);
+	g_autoptr(GHashTable)
+		claimed = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+	int r;
+
+	if (!manager->module)
+		return;
+	for (struct morsel *m = registry_after(manager->registry, NULL, 0); m;
+	     m = registry_after(manager->registry, NULL, m->seq)) {
+		uint64_t *id;
+
+		if (m->storage != manager->module)
+			continue;
+		id = g_new(uint64_t, 1);
+		*id = storage_module_object_id(m->object);
+		g_hash_table_add(claimed, id);
+	}
+	r = storage_module_strays(manager->module, is_claimed, claimed, !doubtful, strays);
+	if (r < 0)
+		log_line(LOG_WARNING, LOG_UNCLAIMED, "module",
+			 "the module does not tell its objects: %s, ignoring", g_strerror(-r));
+	else if (strays->destroyed + strays->left > 0)
+		log_line(LOG_NOTICE, LOG_UNCLAIMED, "module",
+			 "the module has %u objects of this morseld that no morsel claims: %u are"
+			 " destroyed, %u left%s",
+			 strays->destroyed + strays->left, strays->destroyed, strays->left,
+			 doubtful ? ", since the registry was damaged" : "");
+}
+
 /* All that is lost, in one place, until the next start that loses something. */
 static void write_lost(struct restoring *x)
 {
@@ -293,8 +346,17 @@ int restore(struct manager *manager)
 	if (!watched)
 		keeper_put(manager->keeper, LINGER_KEPT_ID, linger_descriptor(manager->linger),
 			   on_watches_kept, NULL);
+	manager->module_facts.unreachable = x.n_unreachable;
+	if (x.n_unreachable > 0) {
+		g_autofree char *why = module_refusal(&manager->module_facts);
+
+		log_line(LOG_ERR, LOG_STORAGE, "module",
+			 "%u morsels are the module's and out of reach until the next start: %s",
+			 x.n_unreachable, why);
+	}
 	if (manager->ledger) {
 		give_back(&x);
+		look_for_strays(&x);
 		tell(&x);
 	}
 	g_hash_table_unref(x.kept);

@@ -62,7 +62,7 @@ static void test_values(void)
 
 	tree_write(
 		&t, "morseld.conf",
-		"\xef\xbb\xbf# comment\n; another\n\n[daemon]\r\nMoveBandwidth = 2G\nJobThreads=2\n"
+		"\xef\xbb\xbf# comment\n; another\n\n[daemon]\r\nMoveBandwidth = 2G\nJobThreads=2\nStorage=node\n"
 		"[quota]\nBytesPerUser=40%\nMorselsPerUser=10\n"
 		"[default]\nPrefer=hbm0  dram0\nPageSize=2M\n"
 		"[ tier fast ]\nNode=2 3\nKind=hbm\nLatency=90\nLatency.0=70\nBandwidth.1=9\n"
@@ -70,6 +70,7 @@ static void test_values(void)
 	g_assert_cmpint(load(&t, &c, &message), ==, 0);
 	g_assert_cmpuint(c->move_bandwidth, ==, UINT64_C(2) << 30);
 	g_assert_cmpuint(c->job_threads, ==, 2);
+	g_assert_cmpint(c->storage, ==, STORAGE_NODE);
 	must_be(c->user_limits.of[QUOTA_BYTES], true, 40);
 	must_be(c->user_limits.of[QUOTA_MORSELS], false, 10);
 	g_assert_cmpuint(c->default_prefer->len, ==, 2);
@@ -79,7 +80,7 @@ static void test_values(void)
 	fast = c->tiers->pdata[0];
 	slow = c->tiers->pdata[1];
 	g_assert_cmpstr(fast->name, ==, "fast");
-	g_assert_cmpstr(fast->origin, ==, "morseld.conf:13");
+	g_assert_cmpstr(fast->origin, ==, "morseld.conf:14");
 	g_assert_cmpuint(fast->nodes->len, ==, 2);
 	g_assert_cmpint(g_array_index(fast->nodes, int, 1), ==, 3);
 	g_assert_true(fast->has_kind);
@@ -143,6 +144,7 @@ static void test_errors(void)
 		{ "[daemon]\nJobThreads=\n", "2: JobThreads=: ", "a value is wanted" },
 		{ "[daemon]\nJobThread=1\n",
 		  "2: JobThread=1: ", "unknown key; this section has MoveB" },
+		{ "[daemon]\nStorage=disk\n", "2: Storage=disk: ", "auto, module or node" },
 		{ "[daemon]\nMoveBandwidth=fast\n", "2: MoveBandwidth=fast: ", "a size such as" },
 		{ "[daemon]\nMoveBandwidth=99999999T\n",
 		  "2: MoveBandwidth=99999999T: ", "64 bits" },
@@ -303,7 +305,7 @@ static void test_example(void)
 	tree_write(&t, "morseld.conf", opened->str);
 	if (load(&t, &c, &message) < 0)
 		g_error("%s", message);
-	g_assert_cmpuint(keys, ==, 28);
+	g_assert_cmpuint(keys, ==, 29);
 	g_assert_cmpuint(c->move_bandwidth, ==, defaults->move_bandwidth);
 	g_assert_cmpuint(c->job_threads, ==, defaults->job_threads);
 	same_limits(&c->user_limits, &defaults->user_limits);

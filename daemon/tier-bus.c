@@ -17,9 +17,9 @@ char *tier_bus_path(const char *name)
 	return sd_bus_path_encode(PREFIX, name, &path) < 0 ? NULL : path;
 }
 
-static const char *storage_of(const struct tier *t)
+static const char *storage_of(const struct manager *manager, const struct tier *t)
 {
-	return tier_has_pages(t) ? "node" : "";
+	return tier_has_pages(t) ? manager->storage->name : "";
 }
 
 static int append_initiators(sd_bus_message *m, const struct tier *t)
@@ -98,7 +98,7 @@ int tier_bus_append(sd_bus_message *m, struct manager *manager, const struct tie
 				  t->device ? t->device : "", "target_node", "i", t->target_node,
 				  "capacity_bytes", "t", t->capacity, "free_bytes", "t", t->free,
 				  "memory_tier", "i", t->memory_tier, "storage", "s",
-				  storage_of(t));
+				  storage_of(manager, t));
 	if (r < 0)
 		return r;
 	r = append_array(m, "nodes", "ai", t, append_nodes);
@@ -172,7 +172,7 @@ static int get_property(sd_bus *bus, const char *path, const char *interface, co
 	if (strcmp(property, "MemoryTier") == 0)
 		return sd_bus_message_append(reply, "i", t->memory_tier);
 	if (strcmp(property, "Storage") == 0)
-		return sd_bus_message_append(reply, "s", storage_of(t));
+		return sd_bus_message_append(reply, "s", storage_of(c->manager, t));
 
 	r = sd_bus_message_open_container(reply, 'a',
 					  strcmp(property, "Nodes") == 0	? "i"

@@ -6,37 +6,50 @@
 
 static char *frames_here(const struct doctor_facts *f)
 {
-	return g_strdup_printf("node: the kernel's allocator on %u node%s", f->memory_nodes,
-			       f->memory_nodes == 1 ? "" : "s");
+	return g_strdup_printf(module_is_chosen(&f->module)
+				       ? "module: pools on %u node%s, made when wanted"
+				       : "node: the kernel's allocator on %u node%s",
+			       f->memory_nodes, f->memory_nodes == 1 ? "" : "s");
 }
 
 static char *map_here(const struct doctor_facts *f)
 {
-	return g_strdup("node: mmap of the memfd");
+	return g_strdup(module_is_chosen(&f->module) ? "module: subtree linked"
+						     : "node: mmap of the memfd");
 }
 
 static char *move_here(const struct doctor_facts *f)
 {
+	bool module = module_is_chosen(&f->module);
+
 	if (f->memory_nodes < 2)
-		return g_strdup("node: one node, nowhere to move to");
+		return g_strdup_printf("%s: one node, nowhere to move to",
+				       module ? "module" : "node");
+	if (module)
+		return g_strdup_printf("module: between pools of %u nodes", f->memory_nodes);
 	return g_strdup_printf("node: between %u nodes%s", f->memory_nodes,
 			       f->cap_sys_nice ? "" : "; not what others map (no CAP_SYS_NICE)");
 }
 
 static char *budgets_here(const struct doctor_facts *f)
 {
-	return g_strdup("node: advisory");
+	return g_strdup(module_is_chosen(&f->module)
+				? "module: use is counted by owner; this version sets no limits"
+				: "node: advisory");
 }
 
 static char *heat_here(const struct doctor_facts *f)
 {
+	if (module_is_chosen(&f->module))
+		return g_strdup("– (the module could tell; this version does not ask)");
 	return g_strdup(f->damon ? "– (DAMON is there; this version does not read it)"
 				 : "– (no DAMON in this kernel)");
 }
 
 static char *compaction_here(const struct doctor_facts *f)
 {
-	return g_strdup("node: the kernel's own");
+	return g_strdup(module_is_chosen(&f->module) ? "– (this version does not ask for it)"
+						     : "node: the kernel's own");
 }
 
 static char *none_here(const struct doctor_facts *f)
@@ -46,7 +59,8 @@ static char *none_here(const struct doctor_facts *f)
 
 static char *isolation_here(const struct doctor_facts *f)
 {
-	return g_strdup("node: per object descriptor (inode 0600)");
+	return g_strdup(module_is_chosen(&f->module) ? "module: per object descriptor"
+						     : "node: per object descriptor (inode 0600)");
 }
 
 const struct verb verbs[] = {

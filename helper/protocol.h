@@ -21,7 +21,8 @@
 #define HELPER_TEXT_MAX 1536u
 
 enum helper_verb {
-	/* Open a file of the kernel's that only root may read, for reading: helper/files.h has the list. */
+	/* Open a file of the kernel's that only root may read, for reading, or the module's device, for its
+	 * calls: helper/files.h has the list. */
 	HELPER_OPEN = 1,
 	/* Bring CXL memory up as wished; steps are reported; undone as a whole where one fails. */
 	HELPER_PROVISION,

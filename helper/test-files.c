@@ -34,6 +34,9 @@ static void test_list(void)
 		"sys/bus/dax/devices/*/resource",
 		"sys/bus/dax/devices/dax0.0/../dax0.0/resource",
 		"etc/shadow",
+		"dev/mem",
+		"dev/morsel0",
+		"dev/morsel/x",
 		"proc/kcore",
 	};
 
@@ -50,6 +53,8 @@ static void test_open(void)
 	g_autofree char *tables = g_build_filename(root, "sys/firmware/acpi/tables", NULL);
 	g_autofree char *srat = g_build_filename(tables, "SRAT", NULL);
 	g_autofree char *hmat = g_build_filename(tables, "HMAT", NULL);
+	g_autofree char *dev = g_build_filename(root, "dev", NULL);
+	g_autofree char *device = g_build_filename(dev, "morsel", NULL);
 	int root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC), fd;
 	char text[8] = "";
 
@@ -67,6 +72,19 @@ static void test_open(void)
 	g_assert_cmpint(files_open(root_fd, "sys/firmware/acpi/tables/HMAT"), ==, -EINVAL);
 	g_assert_cmpint(files_open(root_fd, "sys/firmware/acpi/tables/CEDT"), ==, -ENOENT);
 	g_assert_cmpint(files_open(root_fd, "sys/firmware/acpi/tables"), ==, -EACCES);
+	/* The one that is for writing too, and a device or nothing. */
+	g_assert_cmpint(files_open(root_fd, "dev/morsel"), ==, -ENOENT);
+	g_assert_cmpint(g_mkdir_with_parents(dev, 0700), ==, 0);
+	g_assert_cmpint(symlink(srat, device), ==, 0);
+	g_assert_cmpint(files_open(root_fd, "dev/morsel"), ==, -EINVAL);
+	g_unlink(device);
+	g_assert_cmpint(symlink("/dev/null", device), ==, 0);
+	fd = files_open(root_fd, "dev/morsel");
+	g_assert_cmpint(fd, >=, 0);
+	g_assert_cmpint(fcntl(fd, F_GETFL) & O_ACCMODE, ==, O_RDWR);
+	close(fd);
+	g_unlink(device);
+	g_rmdir(dev);
 	close(root_fd);
 	g_unlink(srat);
 	g_unlink(hmat);

@@ -452,6 +452,25 @@ static void test_doctor(void)
 	harness_free(h);
 }
 
+/* Whoever wants the module or nothing is not given something else, and told why. */
+static void test_module_or_nothing(void)
+{
+	struct harness_options options = { .config = "[daemon]\nStorage=module\n" };
+
+	if (access("/dev/morsel", F_OK) == 0) {
+		g_test_skip("there is a /dev/morsel");
+		return;
+	}
+	h = harness_new(&options);
+	{
+		autobus *bus = harness_connect(h);
+
+		must_fail(bus, "NotSupported", "'x'|Storage=module|/dev/morsel", "Create",
+			  "sta{sv}", "x", (uint64_t)4096, 0);
+	}
+	harness_free(h);
+}
+
 static void test_dump(void)
 {
 	h = harness_new(NULL);
@@ -487,6 +506,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/morsels/default-page-size", test_default_page_size);
 	g_test_add_func("/morsels/stats", test_stats);
 	g_test_add_func("/morsels/doctor", test_doctor);
+	g_test_add_func("/morsels/module-or-nothing", test_module_or_nothing);
 	g_test_add_func("/morsels/dump", test_dump);
 	return g_test_run();
 }
