@@ -35,8 +35,10 @@ int ioctl_copy_out(void __user *to, const void *arg, size_t size)
 
 static int hello(struct morsel_hello *arg)
 {
-	if (arg->version != MORSEL_UAPI_VERSION)
+	if (arg->version != MORSEL_UAPI_VERSION) {
+		arg->version = MORSEL_UAPI_VERSION;
 		return -EPROTONOSUPPORT;
+	}
 	arg->features = 0;
 #ifdef MORSEL_TEST_BUILD
 	arg->features |= MORSEL_FEATURE_TEST;
@@ -71,8 +73,8 @@ static int stats(struct morsel_stats *arg)
 
 int ioctl_ranges(struct object *o, struct morsel_ranges *arg, bool populate)
 {
-	struct morsel_range __user *from = u64_to_user_ptr(arg->ranges);
-	struct morsel_range range;
+	struct morsel_extent __user *from = u64_to_user_ptr(arg->ranges);
+	struct morsel_extent range;
 	u32 i;
 	int r = 0;
 
@@ -144,7 +146,8 @@ union argument {
 /* Calls that name an object by its id. */
 static int with_object(unsigned int nr, union argument *arg, u64 id)
 {
-	struct object *o = object_by_id(id);
+	/* What is destroyed can still be asked after, until it is gone. */
+	struct object *o = object_by_id(id, nr == _IOC_NR(MORSEL_IOC_OBJECT_STAT));
 	int r;
 
 	if (IS_ERR(o))

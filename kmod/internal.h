@@ -194,8 +194,8 @@ int object_destroy(u64 id);
 int object_list(struct morsel_object_list *arg);
 int object_set(const struct morsel_object_set *arg);
 int object_stat(struct object *o, struct morsel_object_stat *arg, bool rdonly);
-/* A reference by id, or -ENOENT. */
-struct object *object_by_id(u64 id);
+/* A reference by id, or -ENOENT. @destroyed: also of one that is only mapped or open any more. */
+struct object *object_by_id(u64 id, bool destroyed);
 void object_put(struct object *o);
 extern const struct file_operations object_fops;
 

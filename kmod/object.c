@@ -56,6 +56,8 @@ static void object_free(struct object *o)
 {
 	object_empty(o);
 	mutex_lock(&morsel_lock);
+	if (o->id && xa_load(&objects, o->id) == o)
+		xa_erase(&objects, o->id);
 	placement_drop(&o->placement);
 	if (o->account)
 		atomic64_dec(&o->account->objects);
@@ -74,14 +76,14 @@ void object_put(struct object *o)
 		object_free(o);
 }
 
-struct object *object_by_id(u64 id)
+struct object *object_by_id(u64 id, bool destroyed)
 {
 	struct object *o;
 
 	mutex_lock(&morsel_lock);
 	o = id ? xa_load(&objects, id) : NULL;
-	if (o)
-		refcount_inc(&o->refs);
+	if (o && ((o->destroyed && !destroyed) || !refcount_inc_not_zero(&o->refs)))
+		o = NULL;
 	mutex_unlock(&morsel_lock);
 	return o ?: ERR_PTR(-ENOENT);
 }
@@ -216,7 +218,7 @@ int object_open(struct morsel_object_open *arg, struct file **ret_file)
 
 	if (arg->flags & ~MORSEL_OPEN_RDONLY)
 		return -EINVAL;
-	o = object_by_id(arg->id);
+	o = object_by_id(arg->id, false);
 	if (IS_ERR(o))
 		return PTR_ERR(o);
 	file = object_file(o, arg->flags & MORSEL_OPEN_RDONLY);
@@ -234,12 +236,13 @@ int object_destroy(u64 id)
 	struct object *o;
 
 	mutex_lock(&morsel_lock);
-	o = id ? xa_erase(&objects, id) : NULL;
-	if (o)
-		o->destroyed = true;
-	mutex_unlock(&morsel_lock);
-	if (!o)
+	o = id ? xa_load(&objects, id) : NULL;
+	if (!o || o->destroyed) {
+		mutex_unlock(&morsel_lock);
 		return -ENOENT;
+	}
+	o->destroyed = true;
+	mutex_unlock(&morsel_lock);
 	object_put(o);
 	return 0;
 }
@@ -257,6 +260,8 @@ int object_list(struct morsel_object_list *arg)
 	{
 		if (n == arg->count)
 			break;
+		if (o->destroyed)
+			continue;
 		r = put_user((u64)id, to + n);
 		if (r < 0)
 			break;
@@ -274,7 +279,7 @@ int object_set(const struct morsel_object_set *arg)
 	struct object *o;
 	int r;
 
-	o = object_by_id(arg->id);
+	o = object_by_id(arg->id, false);
 	if (IS_ERR(o))
 		return PTR_ERR(o);
 	mutex_lock(&morsel_lock);

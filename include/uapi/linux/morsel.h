@@ -36,7 +36,7 @@
 /* Version handshake: call it first. EPROTONOSUPPORT: the module speaks no such version. */
 struct morsel_hello {
 	__u32 size;
-	__u32 version;	/* in: MORSEL_UAPI_VERSION; out: the module's */
+	__u32 version;	/* in: MORSEL_UAPI_VERSION; out: the module's, on EPROTONOSUPPORT too */
 	__u64 features; /* out: MORSEL_FEATURE_* */
 	__u64 reserved[2];
 };
@@ -108,7 +108,11 @@ struct morsel_pool_offline {
 };
 #define MORSEL_OFFLINE_DRAIN (1u << 0)
 
-/* by id: POOL_DESTROY (EBUSY: frames in use), ACCOUNT_DESTROY (EBUSY: in use), OBJECT_DESTROY */
+/*
+ * by id: POOL_DESTROY (EBUSY: frames in use), ACCOUNT_DESTROY (EBUSY: in use), OBJECT_DESTROY: the object cannot
+ * be opened any more; OBJECT_STAT by id tells of it until its last descriptor and mapping have gone,
+ * and so long its id is taken.
+ */
 struct morsel_id {
 	__u32 size;
 	__u32 flags; /* 0 */
@@ -215,14 +219,14 @@ struct morsel_object_stat {
 #define MORSEL_STAT_DESTROYED (1u << 17) /* ends with its last descriptor and mapping */
 
 /* (o) POPULATE: rw descriptors only. EVICT: frees frames, their content is lost: EBUSY counts pinned. */
-struct morsel_range {
+struct morsel_extent {
 	__u64 offset, length; /* multiples of 4096, inside the object: ERANGE */
 };
 struct morsel_ranges {
 	__u32 size;
 	__u32 count;  /* ranges, at most MORSEL_MAX_BATCH */
 	__u64 id;     /* control descriptor; 0 on the object's */
-	__u64 ranges; /* address of struct morsel_range[] */
+	__u64 ranges; /* address of struct morsel_extent[] */
 	__u64 bytes;  /* out: populated (new) or freed; on failure too */
 	__u64 reserved[2];
 };
