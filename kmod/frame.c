@@ -27,8 +27,8 @@ static const bool hold_pinned = true;
 int frame_blocks_insert(struct pool *p, u64 huge, unsigned long pfn)
 {
 	pool_of_id[p->id] = p;
-	return xa_err(xa_store(&blocks, pfn >> 9, xa_mk_value((unsigned long)p->id << 40 | huge),
-			       GFP_KERNEL));
+	return xa_insert(&blocks, pfn >> 9, xa_mk_value((unsigned long)p->id << 40 | huge),
+			 GFP_KERNEL);
 }
 
 void frame_blocks_erase(unsigned long pfn)
@@ -102,7 +102,13 @@ void frame_put_new(unsigned long pfn, unsigned int order)
 
 bool frame_is_pinned(unsigned long pfn)
 {
-	return page_ref_count(pfn_to_page(pfn)) != 1;
+	struct page *page = compound_head(pfn_to_page(pfn));
+	struct pool *p;
+	u64 frame;
+
+	p = lookup(pfn, &frame);
+	/* A dax device's pages are compound: what pins one of them holds all of its 2 MiB. */
+	return p && page_ref_count(page) != (p->refs ? p->refs[frame >> 9] : 1);
 }
 
 bool frame_put(unsigned long pfn, struct account *a)

@@ -93,13 +93,13 @@ struct pool {
 	struct llfree llfree;
 	void *lower, *upper;
 	struct mutex grow;
-	unsigned long *block;	/* pfn of each block, 0: not there; under grow */
-	unsigned long *offline; /* bitmap: taken out of use by the operator; under grow */
-	atomic_long_t blocks;	/* there */
-	u64 grown, shrunk;	/* under grow */
-	unsigned long users;	/* placements that name it; under morsel_lock */
-	struct page **pinned;	/* DAX: what to unpin */
-	unsigned long npinned;
+	unsigned long *block;	   /* pfn of each block, 0: not there; under grow */
+	unsigned long *offline;	   /* bitmap: taken out of use by the operator; under grow */
+	atomic_long_t blocks;	   /* there */
+	u64 grown, shrunk;	   /* under grow */
+	unsigned long users;	   /* placements that name it; under morsel_lock */
+	struct dev_pagemap *pgmap; /* DAX: holds the device's page structures */
+	int *refs;		   /* DAX: of each block's first page when nobody else had one */
 	spinlock_t quarantine_lock;
 	struct list_head quarantine;
 	atomic64_t quarantined;
@@ -132,10 +132,18 @@ bool frame_is_pinned(unsigned long pfn);
 /* The pool of a frame that is in a table. */
 struct pool *frame_pool(unsigned long pfn);
 void frame_zero(unsigned long pfn, unsigned int order);
+/* -EBUSY: some pool has it. */
 int frame_blocks_insert(struct pool *p, u64 huge, unsigned long pfn);
 void frame_blocks_erase(unsigned long pfn);
 /* Frees what is not referred to any more. */
 void frame_quarantine_look(struct pool *p);
+
+/* ---- pools over a pinned dax device (dax.c) ---- */
+
+/* Pins the caller's mapping [address, address + the pool's size) and makes all of it blocks. */
+int dax_take(struct pool *p, u64 address);
+/* All blocks have been released; nothing for other pools. */
+void dax_release(struct pool *p);
 
 /* ---- objects (object.c) ---- */
 

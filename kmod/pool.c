@@ -55,7 +55,9 @@ static void block_release(struct pool *p, u64 huge)
 
 	frame_blocks_erase(pfn);
 	p->block[huge] = 0;
-	for (i = 0; i < GRANULE_PAGES; i++)
+	if (p->kind == MORSEL_POOL_DAX)
+		unpin_user_page_range_dirty_lock(pfn_to_page(pfn), GRANULE_PAGES, false);
+	for (i = 0; i < GRANULE_PAGES && p->kind == MORSEL_POOL_NODE; i++)
 		__free_page(pfn_to_page(pfn + i));
 	p->shrunk++;
 	atomic_long_dec(&p->blocks);
@@ -102,7 +104,7 @@ int pool_grow(struct pool *p, long seen)
 	int r = 0;
 
 	if (p->kind != MORSEL_POOL_NODE)
-		return -ENOSPC;
+		return -ENOSPC; /* all of it is there from the start */
 	mutex_lock(&p->grow);
 	/* Somebody else may have done it. */
 	if (atomic_long_read(&p->blocks) <= seen)
@@ -116,7 +118,8 @@ static unsigned long shrinker_count(struct shrinker *s, struct shrink_control *c
 	struct pool *p = s->private_data;
 	struct llfree_stats stats;
 
-	if (c->nid != p->node || llfree_stats_fast(&p->llfree, &stats) < 0)
+	if (p->kind != MORSEL_POOL_NODE || c->nid != p->node ||
+	    llfree_stats_fast(&p->llfree, &stats) < 0)
 		return 0;
 	return stats.free_huge * GRANULE_PAGES ?: SHRINK_EMPTY;
 }
@@ -144,6 +147,7 @@ static void pool_free(struct pool *p)
 	if (p->shrinker)
 		shrinker_free(p->shrinker);
 	cancel_delayed_work_sync(&p->look);
+	dax_release(p);
 	kvfree(p->block);
 	bitmap_free(p->offline);
 	vfree(p->lower);
@@ -213,10 +217,16 @@ static int pool_new(const struct morsel_pool_create *arg, struct pool **ret)
 
 static int check_create(const struct morsel_pool_create *arg)
 {
-	if (arg->kind != MORSEL_POOL_NODE)
-		return arg->kind == MORSEL_POOL_DAX ? -EOPNOTSUPP : -EINVAL;
-	if (arg->tier >= MORSEL_MAX_TIERS || !arg->max_bytes || arg->address ||
-	    !IS_ALIGNED(arg->max_bytes, MORSEL_GRANULE) ||
+	if (arg->tier >= MORSEL_MAX_TIERS || !arg->max_bytes ||
+	    !IS_ALIGNED(arg->max_bytes, MORSEL_GRANULE))
+		return -EINVAL;
+	if (arg->kind == MORSEL_POOL_DAX)
+		return arg->node != NUMA_NO_NODE || arg->start_bytes || !arg->address ||
+				       !IS_ALIGNED(arg->address, MORSEL_GRANULE) ||
+				       arg->max_bytes > MORSEL_MAX_OBJECT_SIZE
+			       ? -EINVAL
+			       : 0;
+	if (arg->kind != MORSEL_POOL_NODE || arg->address ||
 	    !IS_ALIGNED(arg->start_bytes, MORSEL_GRANULE) || arg->start_bytes > arg->max_bytes)
 		return -EINVAL;
 	if (arg->node < 0 || arg->node >= MAX_NUMNODES || !node_state(arg->node, N_MEMORY))
@@ -250,6 +260,8 @@ int pool_create(struct morsel_pool_create *arg)
 	}
 	p->id = id;
 	mutex_lock(&p->grow);
+	if (p->kind == MORSEL_POOL_DAX)
+		r = dax_take(p, arg->address);
 	for (i = 0; i < start && r >= 0; i++) {
 		r = fatal_signal_pending(current) ? -EINTR : block_add(p, i);
 		cond_resched();
@@ -357,9 +369,10 @@ int pool_resize(struct morsel_pool_resize *arg)
 	if (r < 0)
 		return r;
 	want = arg->bytes >> GRANULE_SHIFT;
-	if (want > p->huge) {
+	if (want > p->huge || p->kind != MORSEL_POOL_NODE) {
+		r = want > p->huge ? -ENOSPC : -EOPNOTSUPP;
 		mutex_unlock(&morsel_lock);
-		return -ENOSPC;
+		return r;
 	}
 	frame_quarantine_look(p);
 	mutex_lock(&p->grow);
