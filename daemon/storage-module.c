@@ -305,7 +305,7 @@ int module_check_range(const struct storage_object *o, uint64_t offset, uint64_t
 
 static int populate_step(const struct storage_object *o, uint64_t offset, uint64_t length)
 {
-	struct morsel_range range = { offset, length };
+	struct morsel_extent range = { offset, length };
 	struct morsel_ranges ranges = {
 		.size = sizeof(ranges), .count = 1, .id = o->id, .ranges = (uintptr_t)&range
 	};

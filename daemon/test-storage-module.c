@@ -110,7 +110,7 @@ static uint8_t fake_frame(const struct fake_object *o)
 
 static int fake_populate(struct fake_object *o, const struct morsel_ranges *a)
 {
-	const struct morsel_range *range = (const void *)(uintptr_t)a->ranges;
+	const struct morsel_extent *range = (const void *)(uintptr_t)a->ranges;
 
 	g_assert_cmpuint(a->count, ==, 1);
 	g_assert_cmpuint(range->offset % PAGE + range->length % PAGE, ==, 0);
