@@ -51,6 +51,7 @@ struct morsel {
 	int fd;
 	enum morsel_access access;
 	bool thp, hugetlb;
+	bool module; /* an object of the kernel module, not a memory file */
 	char id[33];
 	char *name;
 	uint64_t size, page_size, created_usec;

@@ -107,6 +107,7 @@ static int reply_options(sd_bus_message *m)
 
 static int append_info(sd_bus_message *reply, const char *name, uint64_t size)
 {
+	const char *storage = strcmp(name, "module") == 0 ? name : "node";
 	const char *backing = strcmp(name, "hugetlb") == 0 || strcmp(name, "thp") == 0 ? name
 										       : "4k";
 	const char *id = strcmp(name, "long-id") == 0 ? "0123456789abcdef0123456789abcdef0"
@@ -126,10 +127,11 @@ static int append_info(sd_bus_message *reply, const char *name, uint64_t size)
 		r = sd_bus_message_append(reply, "{sv}{sv}", "new_field", "a{st}", 1, "x",
 					  (uint64_t)1, "newer", "(su)", "y", 2u);
 	if (r >= 0)
-		r = sd_bus_message_append(reply, "{sv}{sv}{sv}{sv}{sv}{sv}", "name", "s", name,
-					  "page_backing", "s", backing, "owner", "u", 1234u,
-					  "group", "u", 56u, "mode", "u", 0640u, "page_size_bytes",
-					  "t", (uint64_t)(backing[0] == '4' ? 4096 : 2097152));
+		r = sd_bus_message_append(reply, "{sv}{sv}{sv}{sv}{sv}{sv}{sv}", "name", "s", name,
+					  "storage", "s", storage, "page_backing", "s", backing,
+					  "owner", "u", 1234u, "group", "u", 56u, "mode", "u",
+					  0640u, "page_size_bytes", "t",
+					  (uint64_t)(backing[0] == '4' ? 4096 : 2097152));
 	return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "module.h"
 
 #ifndef MADV_POPULATE_WRITE /* Linux 5.14; Debian 12's C library has it */
 #define MADV_POPULATE_WRITE 23
@@ -86,7 +87,7 @@ static int map_aligned(morsel *m, uint64_t offset, uint64_t length, int protecti
 
 	if (length > SIZE_MAX - HUGE_BYTES || offset > INT64_MAX)
 		return -ENOMEM;
-	if (length < HUGE_BYTES || m->hugetlb) {
+	if ((length < HUGE_BYTES || m->hugetlb) && !m->module) {
 		p = mmap_retry(NULL, length, protection, MAP_SHARED, m->fd, (off_t)offset);
 		if (p == MAP_FAILED)
 			return -errno;
@@ -120,6 +121,8 @@ static int map_aligned(morsel *m, uint64_t offset, uint64_t length, int protecti
 int morsel_map(morsel *m, uint64_t offset, uint64_t length, enum morsel_access access,
 	       void **ret_address)
 {
+	uint64_t before = 0;
+	void *p;
 	int r;
 
 	if (!m || !ret_address)
@@ -136,19 +139,48 @@ int morsel_map(morsel *m, uint64_t offset, uint64_t length, enum morsel_access a
 	r = check_range(m, offset, length, m->hugetlb ? HUGE_BYTES : PAGE_BYTES, &length);
 	if (r < 0)
 		return r;
+	/* The module links whole tables: what lies around the range is mapped too, to the granules' ends. */
+	if (m->module) {
+		before = offset % HUGE_BYTES;
+		offset -= before;
+		length = (length + before + HUGE_BYTES - 1) / HUGE_BYTES * HUGE_BYTES;
+	}
 	r = map_aligned(m, offset, length,
-			access == MORSEL_RDWR ? PROT_READ | PROT_WRITE : PROT_READ, ret_address);
+			access == MORSEL_RDWR ? PROT_READ | PROT_WRITE : PROT_READ, &p);
 	if (r < 0)
 		return client_fail(m->client, r, "%s: mapping %" PRIu64 " bytes: %s", m->name,
 				   length, strerror(-r));
+	*ret_address = (unsigned char *)p + before;
 	return 0;
+}
+
+/* Is there one mapping that begins and ends there? */
+static bool is_whole_mapping(uintptr_t start, uintptr_t end)
+{
+	char path[80];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/self/map_files/%" PRIxPTR "-%" PRIxPTR, start, end);
+	return lstat(path, &st) == 0;
 }
 
 int morsel_unmap(void *address, uint64_t length)
 {
-	if (!address || !length || length > SIZE_MAX)
+	uintptr_t start = (uintptr_t)address, end;
+
+	if (!address || !length || length > SIZE_MAX - HUGE_BYTES || length > UINTPTR_MAX - start)
 		return -EINVAL;
-	return munmap(address, length) < 0 ? -errno : 0;
+	if (munmap(address, length) == 0)
+		return 0;
+	if (errno != EINVAL)
+		return -errno;
+	/* The module's mappings are larger than what was asked for, and only go as a whole. */
+	end = start + length;
+	start -= start % HUGE_BYTES;
+	end = (end + HUGE_BYTES - 1) / HUGE_BYTES * HUGE_BYTES;
+	if ((uintptr_t)address % PAGE_BYTES || end < start || !is_whole_mapping(start, end))
+		return -EINVAL;
+	return munmap((void *)start, end - start) < 0 ? -errno : 0;
 }
 
 /* fallocate(2) that goes on after signals; *ret_done bytes were done in any case. */
@@ -198,6 +230,30 @@ static int populate_range(morsel *m, uint64_t offset, uint64_t length, uint64_t 
 	return r;
 }
 
+/* All ranges of a checked list by the module; few at a time, for the list is copied. */
+static int call_module(morsel *m, const struct morsel_range *ranges, size_t n,
+		       int (*call)(int fd, const struct module_range *ranges, size_t n,
+				   uint64_t *ret_bytes),
+		       uint64_t *ret_done)
+{
+	struct module_range batch[64];
+	uint64_t done, sum = 0;
+	size_t i, k;
+	int r = 0;
+
+	for (i = 0; i < n && r >= 0; i += k) {
+		for (k = 0; k < sizeof(batch) / sizeof(batch[0]) && i + k < n; k++) {
+			batch[k].offset = ranges[i + k].offset;
+			batch[k].length = ranges[i + k].length ? ranges[i + k].length
+							       : m->size - ranges[i + k].offset;
+		}
+		r = call(m->fd, batch, k, &done);
+		sum += done;
+	}
+	*ret_done = sum;
+	return r;
+}
+
 int morsel_populate(morsel *m, const struct morsel_range *ranges, size_t n)
 {
 	uint64_t offset, length, done, more;
@@ -210,6 +266,16 @@ int morsel_populate(morsel *m, const struct morsel_range *ranges, size_t n)
 	if (n > 0 && m->access == MORSEL_RDONLY)
 		return client_fail(m->client, -EACCES, "%s: opened read-only, cannot be populated",
 				   m->name);
+	if (m->module) {
+		r = call_module(m, ranges, n, module_populate, &done);
+		if (r < 0)
+			return client_fail(
+				m->client, r,
+				"%s: no memory for all that is asked for, it ended after %" PRIu64
+				" new bytes: %s",
+				m->name, done, strerror(-r));
+		return 0;
+	}
 	for (i = 0; i < n; i++) {
 		offset = ranges[i].offset;
 		length = ranges[i].length ? ranges[i].length : m->size - offset;
@@ -250,6 +316,16 @@ int morsel_evict(morsel *m, const struct morsel_range *ranges, size_t n)
 	if (n > 0 && m->access == MORSEL_RDONLY)
 		return client_fail(m->client, -EACCES, "%s: opened read-only, cannot be evicted",
 				   m->name);
+	if (m->module) {
+		r = call_module(m, ranges, n, module_evict, &done);
+		if (r < 0)
+			return client_fail(
+				m->client, r,
+				"%s: not all could be given back, only %" PRIu64 " bytes: %s%s",
+				m->name, done, strerror(-r),
+				r == -EBUSY ? " (pages that a device or io_uring uses)" : "");
+		return 0;
+	}
 	for (i = 0; i < n; i++) {
 		length = ranges[i].length ? ranges[i].length : m->size - ranges[i].offset;
 		r = fallocate_all(m, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, ranges[i].offset,
@@ -302,7 +378,8 @@ int morsel_advise(morsel *m, enum morsel_advice advice, const struct morsel_rang
 	if (advice != MORSEL_WILLNEED && advice != MORSEL_COLD)
 		return client_fail(m->client, -EINVAL, "%s: advice %d is not known", m->name,
 				   (int)advice);
-	if (n == 0)
+	/* Nothing reclaims the module's pages, and nothing swaps them. */
+	if (n == 0 || m->module)
 		return 0;
 	/*
 	 * The kernel takes both hints by mapped address, and the age of a page is in the page table

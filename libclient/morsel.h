@@ -152,7 +152,7 @@ int morsel_chown(morsel_client *client, const char *name, uid_t owner, gid_t gro
 /* Free the handle; mappings stay. Takes NULL; returns NULL. */
 morsel *morsel_close(morsel *m);
 
-/* One fstat(2), no call to the daemon. Set stat->struct_size before. */
+/* One fstat(2) or ioctl(2), no call to the daemon. Set stat->struct_size before. */
 int morsel_stat(morsel *m, struct morsel_stat *stat);
 /* The object's file descriptor, for sending to another process (SCM_RIGHTS). It stays the
  * handle's; duplicate it to keep it. */
@@ -162,15 +162,22 @@ uint64_t morsel_size(const morsel *m);
 /* --- Memory --------------------------------------------------------------------------------- */
 
 /*
+ * Two kinds of morsels: memory files, and objects of the kernel module (storage "module"; morselctl show). What
+ * differs is said below. Of the module's, mprotect(2), a partial munmap(2) and MAP_PRIVATE are refused, and memory
+ * is not in the process's RSS.
+ */
+
+/*
  * Map length bytes (0: to the end) from offset, shared. Both are multiples of 4096, of 2 MiB where
  * the pages come from hugetlb. Where length is 2 MiB or more, address and offset agree modulo 2 MiB,
- * as 2 MiB pages need it. The mapping is not inherited by exec, stays over morsel_close(), and over
+ * as 2 MiB pages need it. The module maps whole 2 MiB, so a
+ * little more than asked for is mapped around the range; beyond the object's end that gives SIGBUS. The mapping is not inherited by exec, stays over morsel_close(), and over
  * death of the daemon. -EINVAL: range outside the object; -EACCES: RDWR of a handle opened RDONLY;
  * -ENOMEM.
  */
 int morsel_map(morsel *m, uint64_t offset, uint64_t length, enum morsel_access access,
 	       void **ret_address);
-/* Undo it. length as mapped (0 is refused). */
+/* Undo it. length as mapped (0 is refused). -EINVAL: a part of a mapping of the module's, which goes as a whole only. */
 int morsel_unmap(void *address, uint64_t length);
 /* Allocate what is not there yet, in the calling thread, by the placement in force. What is there
  * keeps its contents. -ENOMEM, -ENOSPC: not all could be had; what was allocated stays. -EACCES:
@@ -178,7 +185,7 @@ int morsel_unmap(void *address, uint64_t length);
  * MADV_POPULATE_WRITE. All ranges are checked before the first is touched. */
 int morsel_populate(morsel *m, const struct morsel_range *ranges, size_t n);
 /* Give the memory of ranges back; they read as zero afterwards, for everyone who maps them. -EACCES:
- * opened RDONLY. All ranges are checked before the first is touched. */
+ * opened RDONLY. -EBUSY: of the module's, pages that a device or io_uring uses stay as they are. All ranges are checked before the first is touched. */
 int morsel_evict(morsel *m, const struct morsel_range *ranges, size_t n);
 
 enum morsel_advice {
@@ -186,7 +193,7 @@ enum morsel_advice {
 	MORSEL_COLD = 2,     /* may be reclaimed first */
 };
 /* Hints on ranges, for the pages that this process maps and has touched; the kernel may ignore
- * them, and does where another process maps the same page. Reads /proc/self/maps. -EINVAL: unknown
+ * them, and does where another process maps the same page, and for morsels of the module. Reads /proc/self/maps. -EINVAL: unknown
  * advice or range. */
 int morsel_advise(morsel *m, enum morsel_advice advice, const struct morsel_range *ranges,
 		  size_t n);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "module.h"
 
 /* Take over what the caller's structure has; fields that its version lacks stay zero. */
 static int copy_options(morsel_client *c, const struct morsel_options *options,
@@ -74,7 +75,7 @@ static int append_options(morsel_client *c, sd_bus_message *m, const struct mors
 static int read_handle(morsel_client *c, sd_bus_message *reply, enum morsel_access access,
 		       morsel **ret_morsel)
 {
-	const char *id = "", *name = "", *backing = "";
+	const char *id = "", *name = "", *backing = "", *storage = "";
 	morsel h = { .client = c, .access = access };
 	const struct dict_field fields[] = {
 		{ "id", 's', &id },
@@ -86,6 +87,7 @@ static int read_handle(morsel_client *c, sd_bus_message *reply, enum morsel_acce
 		{ "created_usec", 't', &h.created_usec },
 		{ "name", 's', &name },
 		{ "page_backing", 's', &backing },
+		{ "storage", 's', &storage },
 	};
 	uint64_t seen = 0, needed = 0x3; /* id and size: nothing works without them */
 	morsel *m;
@@ -100,7 +102,9 @@ static int read_handle(morsel_client *c, sd_bus_message *reply, enum morsel_acce
 		return client_fail_message(c, r, "Open");
 
 	h.hugetlb = strcmp(backing, "hugetlb") == 0;
-	h.thp = strcmp(backing, "thp") == 0;
+	h.module = strcmp(storage, "module") == 0;
+	/* The module looks after its pages itself. */
+	h.thp = strcmp(backing, "thp") == 0 && !h.module;
 	memcpy(h.id, id, strlen(id) + 1);
 	h.name = strdup(name[0] ? name : id);
 	m = malloc(sizeof(*m));
@@ -295,14 +299,17 @@ int morsel_stat(morsel *m, struct morsel_stat *stat)
 		return client_fail(m->client, -EINVAL,
 				   "morsel_stat.struct_size is %zu: set it with MORSEL_STAT_INIT",
 				   size);
-	if (fstat(m->fd, &st) < 0) {
-		r = -errno;
+	if (m->module)
+		r = module_allocated(m->fd, &full.allocated);
+	else
+		r = fstat(m->fd, &st) < 0 ? -errno : 0;
+	if (r < 0)
 		return client_fail(m->client, r, "%s: fstat: %s", m->name, strerror(-r));
-	}
+	if (!m->module) /* POSIX leaves the unit open; Linux: 512 */
+		full.allocated = (uint64_t)st.st_blocks * 512;
 	full.struct_size = size;
 	memcpy(full.id, m->id, sizeof(full.id));
 	full.size = m->size;
-	full.allocated = (uint64_t)st.st_blocks * 512; /* POSIX leaves the unit open; Linux: 512 */
 	full.page_size = m->page_size;
 	full.owner = m->owner;
 	full.group = m->group;

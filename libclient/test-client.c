@@ -340,6 +340,39 @@ static void test_map(struct fixture *f, gconstpointer data)
 	morsel_close(m);
 }
 
+/* Whole 2 MiB around what is asked for. The fake's object is a memory file, so the module's calls are refused, and
+ * unmapping does not need all of it; the lab has the real ones. */
+static void test_module(struct fixture *f, gconstpointer data)
+{
+	struct morsel_range range = { 4096, 4096 };
+	struct morsel_stat stat = { MORSEL_STAT_INIT };
+	unsigned char *p = NULL, *q = NULL, present[1];
+	morsel *m;
+
+	g_assert_cmpint(morsel_open(f->client, "module", MORSEL_RDWR, &m), ==, 0);
+	g_assert_cmpint(morsel_map(m, 2 * MIB + 4096, 4096, MORSEL_RDWR, (void **)&p), ==, 0);
+	g_assert_cmpuint((uintptr_t)p % (2 * MIB), ==, 4096);
+	p[0] = 42;
+	g_assert_cmpint(mincore(p - 4096, 4096, present), ==, 0);
+	g_assert_cmpint(mincore(p - 4096 + 2 * MIB - 4096, 4096, present), ==, 0);
+	g_assert_cmpint(morsel_map(m, 0, 0, MORSEL_RDONLY, (void **)&q), ==, 0);
+	g_assert_cmpint(q[2 * MIB + 4096], ==, 42);
+	g_assert_cmpint(morsel_unmap(q, 8 * MIB), ==, 0);
+	g_assert_cmpint(morsel_unmap(p - 4096, 2 * MIB), ==, 0);
+	g_assert_cmpint(morsel_map(m, 1, 4096, MORSEL_RDWR, (void **)&p), ==, -EINVAL);
+
+	g_assert_cmpint(morsel_populate(m, &range, 1), ==, -ENOTTY);
+	g_assert_nonnull(strstr(morsel_error(f->client), "module: "));
+	g_assert_cmpint(morsel_evict(m, &range, 1), ==, -ENOTTY);
+	g_assert_cmpint(morsel_stat(m, &stat), ==, -ENOTTY);
+	g_assert_cmpint(morsel_advise(m, MORSEL_COLD, &range, 1), ==, 0);
+	range.offset = 8 * MIB;
+	g_assert_cmpint(morsel_populate(m, &range, 1), ==, -EINVAL);
+	g_assert_cmpint(morsel_advise(m, MORSEL_COLD, &range, 1), ==, -EINVAL);
+	g_assert_cmpint(morsel_populate(m, NULL, 0), ==, 0);
+	morsel_close(m);
+}
+
 static uint64_t allocated(morsel *m)
 {
 	struct morsel_stat s = { MORSEL_STAT_INIT };
@@ -794,6 +827,7 @@ int main(int argc, char **argv)
 	ADD("options", test_options);
 	ADD("bad-options", test_bad_options);
 	ADD("map", test_map);
+	ADD("module", test_module);
 	ADD("populate-and-evict", test_populate_and_evict);
 	ADD("populate-on-old-kernel", test_populate_on_old_kernel);
 	ADD("huge-pages", test_huge_pages);
