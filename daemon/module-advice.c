@@ -130,8 +130,9 @@ static const char *next_step(const struct module_facts *f, const struct module_s
 		/* It has come since. */
 		return s->device ? "systemctl restart morseld" : how_to_load(s);
 	case MODULE_CLOSED:
-		return f->probe.error == -EBUSY || f->probe.error == -EMFILE
-			       ? "systemctl restart morseld"
+		/* The helper's unit was given its device nodes before there was this one. */
+		return f->probe.error == -ENODEV
+			       ? "systemctl stop morsel-helper.service && systemctl restart morseld"
 			       : "systemctl enable --now morsel-helper.socket, which opens it, then:"
 				 " systemctl restart morseld";
 	case MODULE_VERSION:

@@ -61,6 +61,9 @@ static void test_choice(void)
 	f = (struct module_facts){ .probe = { MODULE_CLOSED, -EACCES, 0, false } };
 	check(f, (struct module_signs){ .device = true }, false, false, "Permission denied",
 	      "morsel-helper.socket");
+	f.probe.error = -ENODEV;
+	check(f, (struct module_signs){ .device = true }, false, false, "No such device",
+	      "systemctl stop morsel-helper.service && systemctl restart morseld");
 	f.probe = (struct module_probe){ MODULE_OTHER, -ENOTTY, 0, false };
 	check(f, (struct module_signs){ .device = true }, false, false,
 	      "is not the device of morsel.ko", "journalctl -k");
