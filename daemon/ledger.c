@@ -30,6 +30,7 @@ struct group {
 	struct ledger *ledger;
 	GArray *changes; /* of struct change */
 	bool sync;
+	bool wrote; /* so something can be written */
 	int r;
 	char *trouble;
 };
@@ -273,9 +274,12 @@ static void group_run(struct work *w)
 	if (l->stale) {
 		r = rewrite(l);
 		l->stale = r < 0;
+		g->wrote = r >= 0;
 	}
-	if (r >= 0 && g->changes->len > 0)
+	if (r >= 0 && g->changes->len > 0) {
 		r = append(l, g->changes);
+		g->wrote = r >= 0;
+	}
 	for (unsigned int i = 0; i < g->changes->len; i++) {
 		const struct change *c = &g_array_index(g->changes, struct change, i);
 
@@ -351,7 +355,8 @@ static void group_end(struct group *g)
 {
 	struct ledger *l = g->ledger;
 
-	set_trouble(l, g->trouble ? g->trouble : "");
+	if (g->trouble || g->wrote)
+		set_trouble(l, g->trouble ? g->trouble : "");
 	if (l->stale)
 		after(l, &l->retry, LEDGER_RETRY_USEC, on_retry);
 	else if (g->changes->len > 0 && g->r >= 0)

@@ -542,6 +542,11 @@ static void test_full(void)
 	g_assert_cmpuint(w.failed, ==, 1);
 	g_assert_cmpint(w.last, ==, -EFBIG);
 	g_assert_cmpstr(ledger_trouble(l), !=, "");
+	/* That what was written before is on the disk now does not make room. */
+	for (gint64 end = g_get_monotonic_time() + 2 * LEDGER_SYNC_USEC;
+	     g_get_monotonic_time() < end;)
+		g_assert_cmpint(sd_event_run(w.event, 10000), >=, 0);
+	g_assert_cmpstr(ledger_trouble(l), !=, "");
 	drop(&w, l, 3);
 	run_until(&w, 12);
 	g_assert_cmpuint(w.failed, ==, 1);
