@@ -344,6 +344,8 @@ static void must_be_interrupted(const char *kind, const char *memory, const char
 				(char *)g_hash_table_lookup(job, "error"));
 		g_hash_table_unref(wait_for(bus, MANAGER_PATH "/job/2", "interrupted", error));
 		harness_wait_log(h, line);
+		/* When this is answered, what was changed before it is written. */
+		g_free(must_create(bus, "later", 4096));
 	}
 	/* Told once. */
 	harness_kill_daemon(h);
