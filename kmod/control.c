@@ -311,5 +311,6 @@ const struct file_operations control_fops = {
 	.owner = THIS_MODULE,
 	.unlocked_ioctl = control_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
+	.mmap = pool_map_state,
 	.llseek = noop_llseek,
 };

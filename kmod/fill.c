@@ -99,15 +99,17 @@ int object_fill(struct object *o, u64 page, enum table_kind kind, u64 *ret_fille
 	unsigned int i = page % GRANULE_PAGES;
 	struct granule *g = &o->granule[granule];
 	struct pool *pool;
+	pte_t leaf;
 	int r;
 
 	if (!table_get(o, g, TABLE_RW))
 		return -ENOMEM;
 	if (kind == TABLE_RO && !table_get(o, g, TABLE_RO))
 		return -ENOMEM;
-	if (!pte_none(READ_ONCE(table_leaves(g->table[TABLE_RW])[i]))) {
+	leaf = READ_ONCE(table_leaves(g->table[TABLE_RW])[i]);
+	if (!pte_none(leaf)) {
 		table_fill_ro(g, i);
-		return 0;
+		return PageHWPoison(pfn_to_page(pte_pfn(leaf))) ? -EHWPOISON : 0;
 	}
 	if (fill_huge(o, granule, ret_filled))
 		return 0;

@@ -61,6 +61,32 @@ static struct llfree_request request_for(const struct pool *p, unsigned int orde
 	return (struct llfree_request){ .order = order, .slot = raw_smp_processor_id() % p->slots };
 }
 
+static void release(struct pool *p, u64 frame, unsigned int order)
+{
+	int r = llfree_put(&p->llfree, frame, request_for(p, order));
+
+	WARN_ONCE(r < 0, "morsel: frame %llu of pool %u: put gave %d\n", frame, p->id, r);
+}
+
+/*
+ * The kernel found a memory error: the huge frame is given out no more. No hook tells modules of errors, but the page is
+ * marked; looked at when a frame is given, and when it comes back.
+ */
+static bool set_aside_if_bad(struct pool *p, unsigned long pfn, u64 frame, unsigned int order)
+{
+	unsigned long i;
+
+	for (i = 0; i < 1ul << order && !PageHWPoison(pfn_to_page(pfn + i)); i++)
+		;
+	if (i == 1ul << order)
+		return false;
+	if (llfree_mark_bad(&p->llfree, frame >> 9) >= 0)
+		pr_warn("morsel: pool %u: memory error at pfn %lu: 2 MiB are out of use\n", p->id,
+			pfn + i);
+	release(p, frame, order);
+	return true;
+}
+
 int frame_get(struct pool *p, unsigned int order, unsigned long *ret_pfn)
 {
 	u64 frame;
@@ -72,23 +98,18 @@ int frame_get(struct pool *p, unsigned int order, unsigned long *ret_pfn)
 		long seen = atomic_long_read(&p->blocks);
 
 		r = llfree_get(&p->llfree, request_for(p, order), &frame);
-		if (r >= 0)
-			break;
+		if (r >= 0) {
+			*ret_pfn = p->block[frame >> 9] + (frame & (GRANULE_PAGES - 1));
+			if (!set_aside_if_bad(p, *ret_pfn, frame, order))
+				return 0;
+			continue;
+		}
 		if (r != LLFREE_ENOMEM)
 			return r;
 		r = pool_grow(p, seen);
 		if (r < 0)
 			return -ENOMEM;
 	}
-	*ret_pfn = p->block[frame >> 9] + (frame & (GRANULE_PAGES - 1));
-	return 0;
-}
-
-static void release(struct pool *p, u64 frame, unsigned int order)
-{
-	int r = llfree_put(&p->llfree, frame, request_for(p, order));
-
-	WARN_ONCE(r < 0, "morsel: frame %llu of pool %u: put gave %d\n", frame, p->id, r);
 }
 
 void frame_put_new(unsigned long pfn, unsigned int order)
@@ -134,7 +155,8 @@ bool frame_put(unsigned long pfn, struct account *a)
 		return true;
 	}
 	/* Uncharged last: who sees the account's use fall finds the frame. */
-	release(p, frame, 0);
+	if (!set_aside_if_bad(p, pfn, frame, 0))
+		release(p, frame, 0);
 	account_uncharge(a, p->tier, 1);
 	return false;
 }

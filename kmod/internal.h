@@ -92,6 +92,7 @@ struct pool {
 	u64 huge; /* blocks of 2 MiB at most */
 	struct llfree llfree;
 	void *lower, *upper;
+	u64 lower_size, upper_size;
 	struct mutex grow;
 	unsigned long *block;	   /* pfn of each block, 0: not there; under grow */
 	unsigned long *offline;	   /* bitmap: taken out of use by the operator; under grow */
@@ -113,6 +114,8 @@ struct pool *pool_find(u32 id);
 int pool_create(struct morsel_pool_create *arg);
 int pool_destroy(u32 id);
 int pool_stat(struct morsel_pool_stat *arg);
+/* mmap of the control descriptor. */
+int pool_map_state(struct file *file, struct vm_area_struct *vma);
 int pool_resize(struct morsel_pool_resize *arg);
 int pool_set_offline(const struct morsel_pool_offline *arg, bool offline);
 /* Take one more block of the node. -ENOMEM, -ENOSPC. @seen: pool->blocks when the caller found nothing. */
@@ -236,7 +239,7 @@ void table_replace(struct granule *g, unsigned int i, unsigned long pfn, pte_t o
 
 /* ---- frames of objects (fill.c) ---- */
 
-/* Leaf @page has a frame when it returns 0. With object.frames held for reading. -EDQUOT, -ENOMEM. */
+/* Leaf @page has a frame when it returns 0. With object.frames held for reading. -EDQUOT, -ENOMEM, -EHWPOISON. */
 int object_fill(struct object *o, u64 page, enum table_kind kind, u64 *ret_filled);
 int object_populate(struct object *o, u64 offset, u64 length, u64 *ret_bytes);
 int object_evict(struct object *o, u64 offset, u64 length, u64 *ret_bytes);

@@ -247,6 +247,8 @@ static vm_fault_t object_fault(struct vm_fault *vmf)
 			link_gib(vmf, a, seq);
 	}
 	up_read(&o->frames);
+	if (r == -EHWPOISON)
+		return VM_FAULT_HWPOISON;
 	/* Out of frames, or over the limit: the process's own affair, not the OOM killer's. */
 	return r < 0 ? VM_FAULT_SIGBUS : VM_FAULT_NOPAGE;
 }

@@ -95,7 +95,8 @@ static void clear_dirty(struct granule *g, struct batch *b)
 /* False: the memory could not be read. */
 static bool copy(unsigned long to, unsigned long from)
 {
-	return copy_mc_to_kernel(page_address(pfn_to_page(to)), page_address(pfn_to_page(from)),
+	return !PageHWPoison(pfn_to_page(from)) &&
+	       copy_mc_to_kernel(page_address(pfn_to_page(to)), page_address(pfn_to_page(from)),
 				 PAGE_SIZE) == 0;
 }
 

@@ -63,24 +63,25 @@ static void block_release(struct pool *p, u64 huge)
 	atomic_long_dec(&p->blocks);
 }
 
-/* With grow held: give back up to @count blocks that are wholly free, from the end. How many. */
-static u64 shrink(struct pool *p, u64 count)
+/*
+ * With grow held: give back up to @count blocks that are wholly free, from the end. How many. Bad ones
+ * are kept out of use by keeping them, until the pool ends.
+ */
+static u64 shrink(struct pool *p, u64 count, bool bad_too)
 {
+	struct llfree_huge_state state;
 	u64 huge, done = 0;
 
 	for (huge = p->huge; huge-- > 0 && done < count;) {
 		if (!p->block[huge])
 			continue;
-		if (!test_bit(huge, p->offline) && llfree_offline(&p->llfree, huge, 1, 0) < 0)
+		/* Offline by the operator, or bad: what is in use stays in use, so look. */
+		if (llfree_huge_state(&p->llfree, huge, &state) < 0 || (state.bad && !bad_too))
 			continue;
-		/* Offline by the operator: it may still be in use. */
-		if (test_bit(huge, p->offline)) {
-			struct llfree_huge_state state;
-
-			if (llfree_huge_state(&p->llfree, huge, &state) < 0 ||
-			    state.free < GRANULE_PAGES)
-				continue;
-		}
+		if (test_bit(huge, p->offline) || state.bad
+			    ? state.free < GRANULE_PAGES
+			    : llfree_offline(&p->llfree, huge, 1, 0) < 0)
+			continue;
 		block_release(p, huge);
 		done++;
 		cond_resched();
@@ -132,7 +133,7 @@ static unsigned long shrinker_scan(struct shrinker *s, struct shrink_control *c)
 	/* Reclaim may run inside of our own allocation. */
 	if (!mutex_trylock(&p->grow))
 		return SHRINK_STOP;
-	done = shrink(p, DIV_ROUND_UP(c->nr_to_scan, GRANULE_PAGES));
+	done = shrink(p, DIV_ROUND_UP(c->nr_to_scan, GRANULE_PAGES), false);
 	mutex_unlock(&p->grow);
 	return done ? done * GRANULE_PAGES : SHRINK_STOP;
 }
@@ -168,8 +169,10 @@ static int allocator_new(struct pool *p)
 	r = llfree_sizes(&config, &meta.lower_size, &meta.upper_size);
 	if (r < 0)
 		return r;
-	p->lower = morsel_inject() ? NULL : vzalloc(meta.lower_size);
-	p->upper = morsel_inject() ? NULL : vzalloc(meta.upper_size);
+	p->lower_size = meta.lower_size;
+	p->upper_size = meta.upper_size;
+	p->lower = morsel_inject() ? NULL : vmalloc_user(meta.lower_size);
+	p->upper = morsel_inject() ? NULL : vmalloc_user(meta.upper_size);
 	if (!p->lower || !p->upper)
 		return -ENOMEM;
 	meta.lower = p->lower;
@@ -267,7 +270,7 @@ int pool_create(struct morsel_pool_create *arg)
 		cond_resched();
 	}
 	if (r < 0)
-		shrink(p, p->huge);
+		shrink(p, p->huge, true);
 	mutex_unlock(&p->grow);
 	if (r < 0) {
 		mutex_unlock(&morsel_lock);
@@ -300,7 +303,7 @@ int pool_destroy(u32 id)
 		goto unlock;
 	}
 	mutex_lock(&p->grow);
-	shrink(p, p->huge);
+	shrink(p, p->huge, true);
 	r = atomic_long_read(&p->blocks) ? -EBUSY : 0;
 	mutex_unlock(&p->grow);
 	if (r < 0)
@@ -352,7 +355,30 @@ int pool_stat(struct morsel_pool_stat *arg)
 	arg->bad_bytes = stats.bad_huge << GRANULE_SHIFT;
 	arg->grown = p->grown;
 	arg->shrunk = p->shrunk;
+	arg->lower_bytes = p->lower_size;
+	arg->upper_bytes = p->upper_size;
 	mutex_unlock(&p->grow);
+	mutex_unlock(&morsel_lock);
+	return r;
+}
+
+int pool_map_state(struct file *file, struct vm_area_struct *vma)
+{
+	u64 offset = (u64)vma->vm_pgoff << PAGE_SHIFT;
+	struct pool *p;
+	int r;
+
+	if (vma->vm_flags & VM_WRITE)
+		return -EACCES;
+	if (!(vma->vm_flags & VM_MAYSHARE))
+		return -EINVAL;
+	r = with_pool(min(offset >> 40, (u64)U32_MAX), &p);
+	if (r < 0)
+		return r;
+	vm_flags_clear(vma, VM_MAYWRITE);
+	/* The pages have references of their own then: the pool may go. */
+	r = remap_vmalloc_range(vma, offset & 1ull << 39 ? p->upper : p->lower,
+				(offset & ((1ull << 39) - 1)) >> PAGE_SHIFT);
 	mutex_unlock(&morsel_lock);
 	return r;
 }
@@ -381,7 +407,7 @@ int pool_resize(struct morsel_pool_resize *arg)
 		cond_resched();
 	}
 	if (atomic_long_read(&p->blocks) > want)
-		shrink(p, atomic_long_read(&p->blocks) - want);
+		shrink(p, atomic_long_read(&p->blocks) - want, false);
 	if (atomic_long_read(&p->blocks) > want)
 		r = -EBUSY;
 	arg->bytes = (u64)atomic_long_read(&p->blocks) << GRANULE_SHIFT;

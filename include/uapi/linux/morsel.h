@@ -77,16 +77,24 @@ struct morsel_pool_stat {
 	__s32 node;
 	__u32 pad;
 	__u64 max_bytes;
-	__u64 bytes;		/* taken from the node or device now */
-	__u64 used_bytes;	/* in objects, quarantine included */
-	__u64 free_bytes;	/* of bytes: can be given out */
-	__u64 free_huge_bytes;	/* of these, in wholly free 2 MiB */
-	__u64 quarantine_bytes; /* freed, but something outside still refers to them */
-	__u64 offline_bytes;	/* of bytes: taken out of use by OFFLINE */
-	__u64 bad_bytes;	/* memory errors */
-	__u64 grown, shrunk;	/* blocks of 2 MiB so far */
-	__u64 reserved[4];
+	__u64 bytes;			/* taken from the node or device now */
+	__u64 used_bytes;		/* in objects, quarantine included */
+	__u64 free_bytes;		/* of bytes: can be given out */
+	__u64 free_huge_bytes;		/* of these, in wholly free 2 MiB */
+	__u64 quarantine_bytes;		/* freed, but something outside still refers to them */
+	__u64 offline_bytes;		/* of bytes: taken out of use by OFFLINE */
+	__u64 bad_bytes;		/* memory errors */
+	__u64 grown, shrunk;		/* blocks of 2 MiB so far */
+	__u64 lower_bytes, upper_bytes; /* of the allocator's state: see MORSEL_MAP_STATE */
+	__u64 reserved[2];
 };
+
+/*
+ * mmap of the control descriptor, shared and read-only: the state of a pool's allocator, as core/llfree.h
+ * lays it out, upper or lower part, for llfree_attach() with LLFREE_READONLY. Lengths: POOL_STAT,
+ * rounded up to pages. It stays readable, and stands still, after the pool was destroyed.
+ */
+#define MORSEL_MAP_STATE(pool, upper) (((__u64)(pool) << 40) | ((upper) ? 1ULL << 39 : 0))
 
 /* NODE: shrink towards, or grow to, this many bytes. EBUSY: less could be given back (bytes: now). */
 struct morsel_pool_resize {
