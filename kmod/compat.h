@@ -4,6 +4,7 @@
 #define MORSEL_KMOD_COMPAT_H
 
 #include <linux/mm.h>
+#include <linux/sched/mm.h>
 #include <linux/version.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
@@ -41,6 +42,17 @@ static inline void morsel_pte_dtor(struct ptdesc *table)
 #define MORSEL_HUGE_FAULT_ARG unsigned int
 #define MORSEL_HUGE_FAULT_IS_PMD(arg) ((arg) == PMD_ORDER)
 #endif
+
+/* 6.10: the search for addresses has a name that modules can call. */
+static inline unsigned long morsel_unmapped_area(struct file *file, unsigned long length,
+						 unsigned long offset, unsigned long flags)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 10, 0)
+	return mm_get_unmapped_area(current->mm, file, 0, length, offset, flags);
+#else
+	return current->mm->get_unmapped_area(file, 0, length, offset, flags);
+#endif
+}
 
 /* 6.7: a file of an inode of its own. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)

@@ -214,6 +214,8 @@ static int dispatch(unsigned int nr, union argument *arg, struct file **ret_file
 	case _IOC_NR(MORSEL_IOC_ACCOUNT_LIMIT):
 		return IF_RESERVED_ZERO(account_limit, account_set_limit(&arg->account_limit));
 	case _IOC_NR(MORSEL_IOC_ACCOUNT_STAT):
+		if (arg->account_stat.pad)
+			return -EINVAL;
 		return IF_RESERVED_ZERO(account_stat, account_stat(&arg->account_stat));
 	case _IOC_NR(MORSEL_IOC_OBJECT_CREATE):
 		if (arg->object_create.pad)
@@ -295,12 +297,14 @@ static long control_ioctl(struct file *file, unsigned int cmd, unsigned long use
 	r = dispatch(nr, &arg, &new, &fd);
 	/* Out on failure too: counts of what was done. */
 	copied = ioctl_copy_out(at, &arg, sizes[nr - 0x40]);
+	/* Nobody will ever know its id. */
+	if (copied < 0 && r >= 0 && nr == _IOC_NR(MORSEL_IOC_POOL_CREATE))
+		pool_destroy(arg.pool_create.pool);
 	if (new &&copied >= 0) {
 		fd_install(fd, new);
 	} else if (new) {
 		put_unused_fd(fd);
 		fput(new);
-		/* Nobody will ever know its id. */
 		if (nr == _IOC_NR(MORSEL_IOC_OBJECT_CREATE))
 			object_destroy(arg.object_create.id);
 	}

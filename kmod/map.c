@@ -5,6 +5,8 @@
  * looks at, or frees, what they lead to.
  */
 #include <linux/iommu.h>
+#include <linux/log2.h>
+#include <linux/mman.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -112,7 +114,8 @@ static int attach(struct vm_area_struct *vma)
 	spin_lock(&o->attach_lock);
 	list_add(&a->node, &o->attaches);
 	spin_unlock(&o->attach_lock);
-	vma->vm_private_data = a;
+	/* Faults under the VMA's own lock may look at any time. */
+	smp_store_release(&vma->vm_private_data, a);
 	return 0;
 }
 
@@ -226,7 +229,7 @@ static vm_fault_t object_fault(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	struct object *o = vma->vm_file->private_data;
-	struct attach *a = READ_ONCE(vma->vm_private_data);
+	struct attach *a = smp_load_acquire(&vma->vm_private_data);
 	unsigned long seq;
 	int r;
 
@@ -299,7 +302,19 @@ int object_mmap(struct file *file, struct vm_area_struct *vma)
 unsigned long object_get_area(struct file *file, unsigned long address, unsigned long length,
 			      unsigned long offset, unsigned long flags)
 {
-	return thp_get_unmapped_area(file, address, length, offset, flags);
+	/* A GiB of addresses costs one fault: do not lie over the border of two without need. */
+	unsigned long align = length < PUD_SIZE ? roundup_pow_of_two(length) : PUD_SIZE, at;
+
+	/* mremap comes here too. */
+	if (flags & MAP_FIXED && !IS_ALIGNED(address, PMD_SIZE))
+		return -EINVAL;
+	if (flags & MAP_FIXED || address || align <= PMD_SIZE || length + align < length)
+		return thp_get_unmapped_area(file, address, length, offset, flags);
+	at = morsel_unmapped_area(file, length + align, offset, flags);
+	if (IS_ERR_VALUE(at))
+		return thp_get_unmapped_area(file, address, length, offset, flags);
+	/* So that the object's own borders of GiB are those of the addresses. */
+	return at + (((offset << PAGE_SHIFT) - at) & (align - 1));
 }
 
 void object_unlink(struct object *o, unsigned long first, unsigned long count)

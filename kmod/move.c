@@ -108,9 +108,11 @@ static void switch_leaves(struct object *o, struct granule *g, struct pool *targ
 
 	for (k = 0; k < b->n; k++) {
 		pte_t old = table_clear(g, b->leaf[k]);
+		/* Once: a walker by frame numbers may hold a page for a moment. */
+		bool pinned = frame_is_pinned(b->from[k]);
 
 		/* Pins first: what is pinned may be written without a dirty bit. */
-		if (frame_is_pinned(b->from[k])) {
+		if (pinned) {
 			busy++;
 		} else if (!b->bad[k] && pte_dirty(old)) {
 			atomic64_inc(&morsel_count.move_recopied);
@@ -119,7 +121,7 @@ static void switch_leaves(struct object *o, struct granule *g, struct pool *targ
 		} else {
 			bad += b->bad[k];
 		}
-		if (frame_is_pinned(b->from[k]) || b->bad[k]) {
+		if (pinned || b->bad[k]) {
 			table_replace(g, b->leaf[k], b->from[k], old);
 			continue;
 		}

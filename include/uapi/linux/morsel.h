@@ -100,9 +100,8 @@ struct morsel_pool_stat {
 struct morsel_pool_resize {
 	__u32 size;
 	__u32 pool;
-	__u64 bytes;	 /* in: wanted; out: what it has */
-	__u64 max_bytes; /* 0: as it is; it cannot be above that of the creation */
-	__u64 reserved[2];
+	__u64 bytes; /* in: wanted; out: what it has */
+	__u64 reserved[3];
 };
 
 /* Take huge frames of 2 MiB out of use, or back. EBUSY: in use (with DRAIN they empty by themselves). */
@@ -226,7 +225,11 @@ struct morsel_object_stat {
 #define MORSEL_STAT_RDONLY (1u << 16)	 /* this descriptor */
 #define MORSEL_STAT_DESTROYED (1u << 17) /* ends with its last descriptor and mapping */
 
-/* (o) POPULATE: rw descriptors only. EVICT: frees frames, their content is lost: EBUSY counts pinned. */
+/*
+ * (o) On a writable object descriptor (EACCES), or by id on the control descriptor. POPULATE: ENOMEM: the
+ * pools, or the account, have no more; what was populated stays. EVICT frees frames, their content
+ * is lost; what is pinned goes into quarantine.
+ */
 struct morsel_extent {
 	__u64 offset, length; /* multiples of 4096, inside the object: ERANGE */
 };
