@@ -141,6 +141,11 @@ bool frame_put(unsigned long pfn, struct account *a)
 	p = lookup(pfn, &frame);
 	if (!p)
 		return false;
+	/* The kernel keeps a reference of a page with an error for good: it cannot be waited for. */
+	if (set_aside_if_bad(p, pfn, frame, 0)) {
+		account_uncharge(a, p->tier, 1);
+		return false;
+	}
 	if (hold_pinned && frame_is_pinned(pfn)) {
 		/* Nothing else can be done with it, and it is 32 bytes. */
 		held = kmalloc(sizeof(*held), GFP_KERNEL | __GFP_NOFAIL);
@@ -155,8 +160,7 @@ bool frame_put(unsigned long pfn, struct account *a)
 		return true;
 	}
 	/* Uncharged last: who sees the account's use fall finds the frame. */
-	if (!set_aside_if_bad(p, pfn, frame, 0))
-		release(p, frame, 0);
+	release(p, frame, 0);
 	account_uncharge(a, p->tier, 1);
 	return false;
 }
@@ -167,13 +171,13 @@ void frame_quarantine_look(struct pool *p)
 	LIST_HEAD(free);
 
 	spin_lock(&p->quarantine_lock);
-	list_for_each_entry_safe(held, next, &p->quarantine, node) if (!frame_is_pinned(held->pfn))
-		list_move(&held->node, &free);
+	list_for_each_entry_safe(held, next, &p->quarantine, node)
+		if (!frame_is_pinned(held->pfn) || PageHWPoison(pfn_to_page(held->pfn)))
+			list_move(&held->node, &free);
 	if (!list_empty(&p->quarantine))
 		schedule_delayed_work(&p->look, LOOK_AGAIN);
 	spin_unlock(&p->quarantine_lock);
-	list_for_each_entry_safe(held, next, &free, node)
-	{
+	list_for_each_entry_safe(held, next, &free, node) {
 		frame_put_new(held->pfn, 0);
 		account_uncharge(held->account, p->tier, 1);
 		account_put(held->account);

@@ -256,8 +256,7 @@ int object_list(struct morsel_object_list *arg)
 	int r = 0;
 
 	mutex_lock(&morsel_lock);
-	xa_for_each_start(&objects, id, o, id + 1)
-	{
+	xa_for_each_start(&objects, id, o, id + 1) {
 		if (n == arg->count || arg->after == U64_MAX)
 			break;
 		if (o->destroyed)

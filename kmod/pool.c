@@ -350,8 +350,9 @@ int pool_stat(struct morsel_pool_stat *arg)
 	arg->free_huge_bytes = stats.free_huge << GRANULE_SHIFT;
 	arg->quarantine_bytes = (u64)atomic64_read(&p->quarantined) << PAGE_SHIFT;
 	arg->offline_bytes = 0;
-	for_each_set_bit(huge, p->offline, p->huge) if (p->block[huge])
-		arg->offline_bytes += MORSEL_GRANULE;
+	for_each_set_bit(huge, p->offline, p->huge)
+		if (p->block[huge])
+			arg->offline_bytes += MORSEL_GRANULE;
 	arg->bad_bytes = stats.bad_huge << GRANULE_SHIFT;
 	arg->grown = p->grown;
 	arg->shrunk = p->shrunk;

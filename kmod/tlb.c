@@ -72,8 +72,7 @@ void tlb_flush_object(struct object *o)
 	lockdep_assert_held(&o->change);
 	cpumask_clear(&o->cpus);
 	spin_lock(&o->attach_lock);
-	list_for_each_entry(a, &o->attaches, node)
-	{
+	list_for_each_entry(a, &o->attaches, node) {
 		bump(a->mm);
 		cpumask_or(&o->cpus, &o->cpus, mm_cpumask(a->mm));
 	}
