@@ -327,7 +327,7 @@ int ledger_linger_parse(GBytes *body, struct ledger_linger *ret_linger)
 		return -EINVAL;
 	g_variant_get(v, "(u&sti)", &owner, &account, &bytes, &watch);
 	/* Sums of them must not come to less than nothing. */
-	if (bytes == 0 || bytes > INT64_MAX || watch <= 0)
+	if (bytes == 0 || bytes > INT64_MAX || (watch <= 0 && watch != LEDGER_LINGER_OBJECT))
 		return -EINVAL;
 	*ret_linger = (struct ledger_linger){ owner, g_strdup(account), bytes, watch };
 	return 0;

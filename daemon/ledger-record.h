@@ -53,11 +53,12 @@ GBytes *ledger_provision_body(const struct ledger_provision *p);
 int ledger_provision_parse(sd_id128_t id, GBytes *body, struct ledger_provision *ret_provision);
 
 /* A destroyed morsel whose memory is not known to be free. */
+#define LEDGER_LINGER_OBJECT (-1) /* an object of the module: it is asked, not watched */
 struct ledger_linger {
 	uid_t owner;
 	char *account; /* cgroup of the creator, or "" */
 	uint64_t bytes;
-	int watch; /* linger_add()'s */
+	int watch; /* linger_add()'s, or LEDGER_LINGER_OBJECT */
 };
 void ledger_linger_clear(struct ledger_linger *l);
 GBytes *ledger_linger_body(const struct ledger_linger *l);

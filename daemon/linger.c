@@ -120,8 +120,10 @@ static void ask_all(struct linger *l)
 	for (unsigned int i = l->objects->len; i-- > 0;) {
 		const struct held *h = l->objects->pdata[i];
 
-		if (h->storage->ops->gone(h->object))
+		if (h->storage->ops->gone(h->object)) {
+			tell(l, h);
 			g_ptr_array_remove_index_fast(l->objects, i);
+		}
 	}
 }
 
@@ -251,12 +253,12 @@ int linger_add(struct linger *l, int fd, struct quota_account *account, uint64_t
 }
 
 void linger_add_object(struct linger *l, struct storage *storage, struct storage_object *object,
-		       struct quota_account *account, uint64_t bytes)
+		       struct quota_account *account, uint64_t bytes, sd_id128_t id)
 {
 	struct held *h = g_new(struct held, 1);
 
 	*h = (struct held){
-		.account = account, .bytes = bytes, .storage = storage, .object = object
+		.id = id, .account = account, .bytes = bytes, .storage = storage, .object = object
 	};
 	quota_linger(account, (int64_t)bytes);
 	if (l->objects->len == 0) {

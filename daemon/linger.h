@@ -47,7 +47,7 @@ int linger_add(struct linger *l, int fd, struct quota_account *account, uint64_t
 
 /* The same for a destroyed object of a lasting storage, which is taken over and freed when it has gone. */
 void linger_add_object(struct linger *l, struct storage *storage, struct storage_object *object,
-		       struct quota_account *account, uint64_t bytes);
+		       struct quota_account *account, uint64_t bytes, sd_id128_t id);
 
 /*
  * At the start, before the first linger_add(): the instance of the daemon before this one (taken over, on failure

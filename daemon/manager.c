@@ -138,6 +138,7 @@ struct destruction {
 	struct storage_object *object;
 	struct quota_account *charged; /* with one morsel and bytes; or NULL */
 	uint64_t bytes;
+	sd_id128_t id;
 	char *name;
 	int r;
 };
@@ -163,10 +164,13 @@ static void destruction_done(struct work *w, bool ran)
 	/* Somebody may still map it: then it stays charged. */
 	if (ran && d->r >= 0 && d->charged && !d->storage->ops->gone(d->object)) {
 		linger_add_object(d->manager->linger, d->storage, g_steal_pointer(&d->object),
-				  g_steal_pointer(&d->charged), d->bytes);
+				  g_steal_pointer(&d->charged), d->bytes, d->id);
 	} else if (d->charged) {
 		quota_uncharge(d->charged, QUOTA_MORSELS, 1);
 		quota_uncharge(d->charged, QUOTA_BYTES, d->bytes);
+		/* At our end the next start finds out. */
+		if (ran)
+			persist_gone(d->id, d->manager);
 	}
 	d->storage->ops->free(d->object);
 	g_free(d->name);
@@ -185,6 +189,7 @@ static void destroy_object(struct manager *m, struct morsel *morsel)
 	d->object = g_steal_pointer(&morsel->object);
 	d->charged = g_steal_pointer(&morsel->charged);
 	d->bytes = morsel->size;
+	d->id = morsel->id;
 	d->name = g_strdup(morsel->name);
 	if (d->charged)
 		quota_linger(d->charged, (int64_t)d->bytes);

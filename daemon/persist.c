@@ -100,9 +100,19 @@ static void record_linger(struct manager *manager, struct morsel *m)
 					 .account = m->account,
 					 .bytes = m->size };
 
+	if (!m->charged)
+		return;
+	/* Its release finds out who holds it; until then the charge is its own. */
+	if (m->storage->lasting) {
+		lasting.watch = LEDGER_LINGER_OBJECT;
+		if (manager->ledger)
+			ledger_update(manager->ledger, LEDGER_LINGER, m->id,
+				      ledger_linger_body(&lasting), NULL, NULL);
+		return;
+	}
 	/* On failure its release tries again, and tells. */
-	if (!m->charged || linger_add(manager->linger, m->storage->ops->descriptor(m->object),
-				      m->charged, m->size, m->id, &lasting.watch) < 0)
+	if (linger_add(manager->linger, m->storage->ops->descriptor(m->object), m->charged, m->size,
+		       m->id, &lasting.watch) < 0)
 		return;
 	m->charged = NULL;
 	if (manager->ledger)
@@ -122,9 +132,7 @@ void persist_destroy(struct manager *manager, struct morsel *m, persist_done_t d
 {
 	struct saving *s = saving_new(manager, m, done, userdata);
 
-	/* The other ones are asked when they are released. */
-	if (!m->storage->lasting)
-		record_linger(manager, m);
+	record_linger(manager, m);
 	if (manager->ledger)
 		ledger_drop(manager->ledger, LEDGER_MORSEL, m->id, on_dropped, s);
 	else

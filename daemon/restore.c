@@ -132,6 +132,7 @@ static bool adopt_watches(struct restoring *x)
 static void restore_linger(struct restoring *x, sd_id128_t id, GBytes *body)
 {
 	struct manager *manager = x->manager;
+	struct storage_object *object = NULL;
 	struct quota_account *account;
 	struct ledger_linger l;
 
@@ -140,10 +141,21 @@ static void restore_linger(struct restoring *x, sd_id128_t id, GBytes *body)
 		ledger_drop(manager->ledger, LEDGER_LINGER, id, NULL, NULL);
 		return;
 	}
+	if (l.watch == LEDGER_LINGER_OBJECT) {
+		object = manager->module ? storage_module_lingering(manager->module, id) : NULL;
+		if (!object) {
+			ledger_drop(manager->ledger, LEDGER_LINGER, id, NULL, NULL);
+			ledger_linger_clear(&l);
+			return;
+		}
+	}
 	account = quota_account_get(manager->quota, l.owner, l.account);
 	quota_charge_anyway(account, QUOTA_MORSELS, 1);
 	quota_charge_anyway(account, QUOTA_BYTES, l.bytes);
-	linger_restore(manager->linger, l.watch, account, l.bytes, id);
+	if (object)
+		linger_add_object(manager->linger, manager->module, object, account, l.bytes, id);
+	else
+		linger_restore(manager->linger, l.watch, account, l.bytes, id);
 	quota_account_unref(account); /* the charges hold it */
 	ledger_linger_clear(&l);
 }

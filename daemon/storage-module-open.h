@@ -41,6 +41,10 @@ int storage_module_new_with(int root_fd, int fd, uint32_t instance, const struct
 /* Gives back what is empty, so that the module can be unloaded. Takes NULL, returns NULL. */
 struct storage *storage_module_free(struct storage *s);
 
+/* The object of a morsel that was destroyed, if somebody still has it: for storage_ops.gone and free. NULL: it has
+ * gone. */
+struct storage_object *storage_module_lingering(struct storage *s, sd_id128_t id);
+
 uint64_t storage_module_object_id(const struct storage_object *o);
 
 /* Objects in the kernel that no morsel claims. */

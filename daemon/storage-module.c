@@ -345,6 +345,14 @@ int module_populate(struct storage_object *o, uint64_t offset, uint64_t length,
 	return 0;
 }
 
+struct storage_object *storage_module_lingering(struct storage *s, sd_id128_t id)
+{
+	const struct storage_spec spec = { .id = id };
+	struct storage_object *o = object_new((struct module_storage *)s, &spec, false);
+
+	return module_gone(o) ? module_free(o) : o;
+}
+
 /* --- The storage ---------------------------------------------------------------------------- */
 
 static const struct storage_ops module_ops = {

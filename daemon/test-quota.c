@@ -270,22 +270,25 @@ static void test_linger_object(void)
 	struct quota_line line;
 	struct linger *l;
 	struct world w;
+	unsigned int gone = 0;
 	sd_event *event;
 
 	begin(&w, "");
 	g_assert_cmpint(sd_event_new(&event), >=, 0);
-	g_assert_cmpint(linger_new(event, NULL, NULL, &l), >=, 0);
+	g_assert_cmpint(linger_new(event, on_memory_gone, &gone, &l), >=, 0);
 	a = quota_account_get(w.quota, 3001000, "");
 	for (unsigned int i = 0; i < 2; i++) {
 		must_charge(a, QUOTA_MORSELS, 1);
 		must_charge(a, QUOTA_BYTES, 4096);
-		linger_add_object(l, &storage, i == 0 ? &a_object : &b_object, a, 4096);
+		linger_add_object(l, &storage, i == 0 ? &a_object : &b_object, a, 4096,
+				  i == 0 ? ID : SD_ID128_NULL);
 	}
 	linger_look(l);
 	g_assert_cmpuint(linger_count(l), ==, 2);
 	a_object.gone = true;
 	run_until(event, l, 1);
 	g_assert_cmpuint(a_object.freed, ==, 1);
+	g_assert_cmpuint(gone, ==, 1);
 	g_assert_true(quota_line(a, 0, &line));
 	g_assert_cmpuint(line.used[QUOTA_BYTES], ==, 4096);
 	g_assert_cmpuint(line.lingering_bytes, ==, 4096);

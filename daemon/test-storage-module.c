@@ -798,11 +798,16 @@ static void test_adopt(struct fixture *f, gconstpointer data)
 
 static void test_destroy(struct fixture *f, gconstpointer data)
 {
-	struct storage_object *o = create(f, 4 * MIB, NULL);
+	struct storage_object *o = create(f, 4 * MIB, NULL), *again;
 
 	fake.objects[0].held = true;
 	g_assert_cmpint(f->s->ops->destroy(o), ==, 0);
 	g_assert_false(f->s->ops->gone(o));
+	/* As the next daemon asks. */
+	again = storage_module_lingering(f->s, spec_of(100, 0, NULL).id);
+	g_assert_false(f->s->ops->gone(again));
+	f->s->ops->free(again);
+	g_assert_null(storage_module_lingering(f->s, spec_of(5, 0, NULL).id));
 	fake.objects[0].held = false;
 	fake_destroy(&fake.objects[0]);
 	g_assert_true(f->s->ops->gone(o));
