@@ -14,11 +14,17 @@
 #error "morsel runs on x86-64 only yet: tlb.c has what other processors need"
 #endif
 
-/* 6.14: the constructors know which mm a table is of. These are of none. */
+/*
+ * 6.14: the common part is a function of its own. 6.16: the constructor compares with init_mm, which is not
+ * exported; these tables are of no mm.
+ */
 static inline bool morsel_pte_ctor(struct ptdesc *table)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 14, 0)
-	return pagetable_pte_ctor(NULL, table);
+	if (!ptlock_init(table))
+		return false;
+	__pagetable_ctor(table);
+	return true;
 #else
 	return pagetable_pte_ctor(table);
 #endif
@@ -53,6 +59,13 @@ static inline unsigned long morsel_unmapped_area(struct file *file, unsigned lon
 	return current->mm->get_unmapped_area(file, 0, length, offset, flags);
 #endif
 }
+
+/* 6.18: no hint any more. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
+#define morsel_get_dev_pagemap(pfn) get_dev_pagemap(pfn)
+#else
+#define morsel_get_dev_pagemap(pfn) get_dev_pagemap(pfn, NULL)
+#endif
 
 /* 6.7: a file of an inode of its own. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)

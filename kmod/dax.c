@@ -8,12 +8,13 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
+#include "compat.h"
 #include "internal.h"
 
 /* Of the one device whose page map the pool holds from its first block on. */
 static bool of_device(struct pool *p, unsigned long pfn)
 {
-	struct dev_pagemap *pgmap = get_dev_pagemap(pfn, NULL);
+	struct dev_pagemap *pgmap = morsel_get_dev_pagemap(pfn);
 
 	if (!p->pgmap) {
 		p->pgmap = pgmap;

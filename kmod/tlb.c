@@ -32,7 +32,7 @@ static void flush_here(void *unused)
 {
 	unsigned long cr4;
 
-	if (static_cpu_has(X86_FEATURE_INVPCID)) {
+	if (cpu_feature_enabled(X86_FEATURE_INVPCID)) {
 		invpcid_flush_all_nonglobals();
 		return;
 	}
