@@ -60,6 +60,16 @@ static inline unsigned long morsel_unmapped_area(struct file *file, unsigned lon
 #endif
 }
 
+/*
+ * 6.15: with INVLPGB the kernel gives mms that run on many CPUs an ASID that is the same on all, flushes it on all at
+ * once, and looks at neither the generation nor the mask of CPUs. A flush must then reach all CPUs.
+ */
+#ifdef CONFIG_BROADCAST_TLB_FLUSH
+#define MORSEL_FLUSH_ALL_CPUS cpu_feature_enabled(X86_FEATURE_INVLPGB)
+#else
+#define MORSEL_FLUSH_ALL_CPUS false
+#endif
+
 /* 6.18: no hint any more. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
 #define morsel_get_dev_pagemap(pfn) get_dev_pagemap(pfn)

@@ -10,6 +10,7 @@
 #include <asm/special_insns.h>
 #include <asm/tlbflush.h>
 
+#include "compat.h"
 #include "internal.h"
 
 /* The kernel's inline of this, inc_mm_tlb_gen(), is hidden from modules. */
@@ -62,7 +63,7 @@ void tlb_flush_mm(struct mm_struct *mm)
 {
 	/* A full barrier: the mask is read after the page tables were changed. */
 	bump(mm);
-	flush_cpus(mm_cpumask(mm));
+	flush_cpus(MORSEL_FLUSH_ALL_CPUS ? cpu_online_mask : mm_cpumask(mm));
 }
 
 void tlb_flush_object(struct object *o)
@@ -77,6 +78,8 @@ void tlb_flush_object(struct object *o)
 		cpumask_or(&o->cpus, &o->cpus, mm_cpumask(a->mm));
 	}
 	spin_unlock(&o->attach_lock);
-	if (!cpumask_empty(&o->cpus))
+	if (MORSEL_FLUSH_ALL_CPUS && !list_empty(&o->attaches))
+		flush_cpus(cpu_online_mask);
+	else if (!cpumask_empty(&o->cpus))
 		flush_cpus(&o->cpus);
 }
