@@ -60,6 +60,18 @@ static inline unsigned long morsel_unmapped_area(struct file *file, unsigned lon
 #endif
 }
 
+/* 6.9: modules may define struct_ops. 6.11: reg, unreg and update know of the link. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0) && defined(CONFIG_BPF_SYSCALL) && \
+	defined(CONFIG_BPF_JIT) && defined(CONFIG_DEBUG_INFO_BTF_MODULES)
+#define MORSEL_HAVE_STRUCT_OPS
+#define MORSEL_PROG_SLEEPS(prog) ((prog)->sleepable)
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+#define MORSEL_STRUCT_OPS_ARGS(...) __VA_ARGS__, struct bpf_link *link
+#else
+#define MORSEL_STRUCT_OPS_ARGS(...) __VA_ARGS__
+#endif
+#endif
+
 /*
  * 6.15: with INVLPGB the kernel gives mms that run on many CPUs an ASID that is the same on all, flushes it on all at
  * once, and looks at neither the generation nor the mask of CPUs. A flush must then reach all CPUs.

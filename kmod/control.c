@@ -43,6 +43,8 @@ static int hello(struct morsel_hello *arg)
 #ifdef MORSEL_TEST_BUILD
 	arg->features |= MORSEL_FEATURE_TEST;
 #endif
+	if (placement_can_be_asked())
+		arg->features |= MORSEL_FEATURE_PLACEMENT;
 	return 0;
 }
 
@@ -68,6 +70,8 @@ static int stats(struct morsel_stats *arg)
 	arg->move_recopied = atomic64_read(&c->move_recopied);
 	arg->quarantined = atomic64_read(&c->quarantined);
 	arg->failures_injected = atomic64_read(&c->injected);
+	arg->placement_calls = atomic64_read(&c->placement_calls);
+	arg->placement_refused = atomic64_read(&c->placement_refused);
 	return 0;
 }
 

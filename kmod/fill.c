@@ -5,33 +5,17 @@
 
 #include "internal.h"
 
-/* Which pool of the placement a granule begins with: granules in turn, in proportion to the weights. */
-static unsigned int first_pool(const struct placement *p, unsigned long granule)
-{
-	unsigned int i;
-	u32 turn;
-
-	if (!p->weights)
-		return 0;
-	turn = granule % p->weights;
-	for (i = 0; turn >= p->weight[i]; i++)
-		turn -= p->weight[i];
-	return i;
-}
-
 /* 2^order charged frames, zeroed. -EDQUOT: only limits were in the way; -ENOMEM. */
 static int take(struct object *o, unsigned long granule, unsigned int order, struct pool **ret_pool,
 		unsigned long *ret_pfn)
 {
-	const struct placement *p = &o->placement;
-	unsigned int first = first_pool(p, granule), i;
+	struct pool *pools[MORSEL_MAX_TIERS];
+	unsigned int n = placement_order(o, granule, order, pools), i;
 	int r, result = -EDQUOT;
 
-	for (i = 0; i < p->n; i++) {
-		struct pool *pool;
+	for (i = 0; i < n; i++) {
+		struct pool *pool = pools[i];
 
-		/* The first, then all others in their order. */
-		pool = p->pool[i == 0 ? first : i <= first ? i - 1 : i];
 		r = account_charge(o->account, pool->tier, 1ul << order);
 		if (r < 0)
 			continue;

@@ -47,6 +47,7 @@ struct morsel_counters {
 	atomic64_t pools, accounts, objects, descriptors, mappings, tables;
 	atomic64_t faults, links, unlinks, flushes, flush_cpus;
 	atomic64_t moved, move_busy, move_recopied, quarantined, injected;
+	atomic64_t placement_calls, placement_refused;
 };
 extern struct morsel_counters morsel_count;
 
@@ -236,6 +237,17 @@ void table_fill_ro(struct granule *g, unsigned int i);
  */
 pte_t table_clear(struct granule *g, unsigned int i);
 void table_replace(struct granule *g, unsigned int i, unsigned long pfn, pte_t old);
+
+/* ---- order of pools (placement.c, placement-bpf.c) ---- */
+
+/*
+ * The pools that a frame for the granule is taken from, in order. How many, at least one. With
+ * object.frames held.
+ */
+unsigned int placement_order(const struct object *o, unsigned long granule, unsigned int order,
+			     struct pool **ret);
+void placement_register(void);
+bool placement_can_be_asked(void);
 
 /* ---- frames of objects (fill.c) ---- */
 

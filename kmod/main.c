@@ -38,7 +38,10 @@ static int __init morsel_init(void)
 {
 	int r = tlb_check();
 
-	return r < 0 ? r : misc_register(&control_device);
+	if (r < 0)
+		return r;
+	placement_register();
+	return misc_register(&control_device);
 }
 
 static void __exit morsel_exit(void)

@@ -301,7 +301,9 @@ struct morsel_stats {
 	__u64 moved_pages, move_busy, move_recopied;
 	__u64 quarantined; /* frames, ever */
 	__u64 failures_injected;
-	__u64 reserved[8];
+	__u64 placement_calls;	 /* of a BPF program: linux/morsel_placement.h */
+	__u64 placement_refused; /* its answers that made no sense */
+	__u64 reserved[6];
 };
 
 #define MORSEL_IOC_HELLO _IOWR('M', 0x40, struct morsel_hello)
