@@ -49,16 +49,10 @@ static inline void morsel_pte_dtor(struct ptdesc *table)
 #define MORSEL_HUGE_FAULT_IS_PMD(arg) ((arg) == PMD_ORDER)
 #endif
 
-/* 6.10: the search for addresses has a name that modules can call. */
-static inline unsigned long morsel_unmapped_area(struct file *file, unsigned long length,
-						 unsigned long offset, unsigned long flags)
-{
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 10, 0)
-	return mm_get_unmapped_area(current->mm, file, 0, length, offset, flags);
-#else
-	return current->mm->get_unmapped_area(file, 0, length, offset, flags);
+/* 6.7: a file of an inode of its own. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+#define anon_inode_create_getfile anon_inode_getfile_secure
 #endif
-}
 
 /* 6.9: modules may define struct_ops. 6.11: reg, unreg and update know of the link. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0) && defined(CONFIG_BPF_SYSCALL) && \
@@ -87,11 +81,6 @@ static inline unsigned long morsel_unmapped_area(struct file *file, unsigned lon
 #define morsel_get_dev_pagemap(pfn) get_dev_pagemap(pfn)
 #else
 #define morsel_get_dev_pagemap(pfn) get_dev_pagemap(pfn, NULL)
-#endif
-
-/* 6.7: a file of an inode of its own. */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
-#define anon_inode_create_getfile anon_inode_getfile_secure
 #endif
 
 #endif

@@ -310,7 +310,7 @@ unsigned long object_get_area(struct file *file, unsigned long address, unsigned
 		return -EINVAL;
 	if (flags & MAP_FIXED || address || align <= PMD_SIZE || length + align < length)
 		return thp_get_unmapped_area(file, address, length, offset, flags);
-	at = morsel_unmapped_area(file, length + align, offset, flags);
+	at = thp_get_unmapped_area(file, 0, length + align, offset, flags);
 	if (IS_ERR_VALUE(at))
 		return thp_get_unmapped_area(file, address, length, offset, flags);
 	/* So that the object's own borders of GiB are those of the addresses. */
