@@ -87,12 +87,15 @@ static int map_aligned(morsel *m, uint64_t offset, uint64_t length, int protecti
 
 	if (length > SIZE_MAX - HUGE_BYTES || offset > INT64_MAX)
 		return -ENOMEM;
-	if ((length < HUGE_BYTES || m->hugetlb) && !m->module) {
+	/* Of its own mappings the module knows best where they cost the fewest faults. */
+	if (length < HUGE_BYTES || m->hugetlb || m->module) {
 		p = mmap_retry(NULL, length, protection, MAP_SHARED, m->fd, (off_t)offset);
-		if (p == MAP_FAILED)
+		if (p != MAP_FAILED) {
+			*ret_address = p;
+			return 0;
+		}
+		if (!m->module || errno != EINVAL)
 			return -errno;
-		*ret_address = p;
-		return 0;
 	}
 	total = length + HUGE_BYTES;
 	p = mmap(NULL, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -319,11 +322,10 @@ int morsel_evict(morsel *m, const struct morsel_range *ranges, size_t n)
 	if (m->module) {
 		r = call_module(m, ranges, n, module_evict, &done);
 		if (r < 0)
-			return client_fail(
-				m->client, r,
-				"%s: not all could be given back, only %" PRIu64 " bytes: %s%s",
-				m->name, done, strerror(-r),
-				r == -EBUSY ? " (pages that a device or io_uring uses)" : "");
+			return client_fail(m->client, r,
+					   "%s: not all could be given back, only %" PRIu64
+					   " bytes: %s",
+					   m->name, done, strerror(-r));
 		return 0;
 	}
 	for (i = 0; i < n; i++) {

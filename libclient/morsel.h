@@ -185,7 +185,8 @@ int morsel_unmap(void *address, uint64_t length);
  * MADV_POPULATE_WRITE. All ranges are checked before the first is touched. */
 int morsel_populate(morsel *m, const struct morsel_range *ranges, size_t n);
 /* Give the memory of ranges back; they read as zero afterwards, for everyone who maps them. -EACCES:
- * opened RDONLY. -EBUSY: of the module's, pages that a device or io_uring uses stay as they are. All ranges are checked before the first is touched. */
+ * opened RDONLY. What a device or
+ * io_uring still uses of the module's becomes free when it does not any more. All ranges are checked before the first is touched. */
 int morsel_evict(morsel *m, const struct morsel_range *ranges, size_t n);
 
 enum morsel_advice {
