@@ -397,12 +397,16 @@ static bool map(struct worker *w)
 	if (fd->fd < 0)
 		return false;
 	if (m->p && !chance(w, 4)) {
-		/* Over what is there, now and then. */
-		if (chance(w, 2)) {
+		/* Over what is there, now and then; not over its neighbours. */
+		if (chance(w, 2) && bytes <= m->bytes) {
 			p = mmap(m->p, bytes, protection, MAP_SHARED | MAP_FIXED, fd->fd,
 				 (off_t)offset);
-			if (p == MAP_FAILED)
+			if (p == MAP_FAILED) {
+				/* By then the kernel may have taken away what was there. */
+				munmap(m->p, m->bytes);
+				m->p = NULL;
 				return false;
+			}
 			if (bytes < m->bytes) {
 				/* What is left of the old one. */
 				munmap(p + bytes, m->bytes - bytes);
@@ -724,7 +728,7 @@ static void test_fuzz(void)
 	close(sockets[1]);
 	km_note("seed %" PRIu64 ": %" PRIu64 " operations, %" PRIu64 " of them worked", seed, done,
 		worked);
-	km_check(worked > done / 10, "hardly anything works");
+	km_check(worked > done / 16, "hardly anything works");
 	destroy_all();
 	free(pids);
 }

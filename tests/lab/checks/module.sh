@@ -33,9 +33,9 @@ clean() {
 	/usr/lib/morsel-lab/kernel-log clean "$mark" || fail "the kernel complained"
 }
 
-# passes COMMAND…: shows what it says, then fails if it does.
+# passes COMMAND…: shows what it says, then fails if it does. Its remarks are only for those who look at a failure.
 passes() {
-	"$@" || fail "${1##*/}: exit status $?"
+	"$@" 2>&1 | sed 's/^# / # /' || fail "${1##*/}: exit status $?"
 }
 
 # fails_with VARIANT COMMAND…: that a test fails with a build of the module that lacks something.
