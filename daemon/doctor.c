@@ -17,9 +17,9 @@
 #include "storage-node-hugepage.h"
 #include "storage-node-sys.h"
 
-/* The kernels that the module is for (DESIGN). */
+/* The kernels that the module is for (docs/uapi.md). */
 #define MODULE_MAJOR 6
-#define MODULE_MINOR 6
+#define MODULE_MINOR 8
 /* Fewer descriptors than this are a limit that somebody will meet: each morsel is one. */
 #define DESCRIPTORS_ENOUGH 16384
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What differs between the kernels that this builds on: 6.6 and later. All of it, and nothing else. */
+/* What differs between the kernels that this builds on: 6.8 and later. All of it, and nothing else. */
 #ifndef MORSEL_KMOD_COMPAT_H
 #define MORSEL_KMOD_COMPAT_H
 
@@ -7,8 +7,8 @@
 #include <linux/sched/mm.h>
 #include <linux/version.h>
 
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
-#error "morsel needs Linux 6.6: older ones do not revalidate page tables that are taken away under mmap_lock"
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+#error "morsel needs Linux 6.8: older ones do not export anon_inode_create_getfile(), a file with an inode of its own"
 #endif
 #if !defined(CONFIG_X86_64)
 #error "morsel runs on x86-64 only yet: tlb.c has what other processors need"
@@ -39,20 +39,6 @@ static inline void morsel_pte_dtor(struct ptdesc *table)
 	pagetable_pte_dtor(table);
 #endif
 }
-
-/* 6.7: handlers of huge faults get an order; before, an enum whose PMD is 1. */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
-#define MORSEL_HUGE_FAULT_ARG enum page_entry_size
-#define MORSEL_HUGE_FAULT_IS_PMD(arg) ((arg) == PE_SIZE_PMD)
-#else
-#define MORSEL_HUGE_FAULT_ARG unsigned int
-#define MORSEL_HUGE_FAULT_IS_PMD(arg) ((arg) == PMD_ORDER)
-#endif
-
-/* 6.7: a file of an inode of its own. */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
-#define anon_inode_create_getfile anon_inode_getfile_secure
-#endif
 
 /* 6.9: modules may define struct_ops. 6.11: reg, unreg and update know of the link. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0) && defined(CONFIG_BPF_SYSCALL) && \

@@ -256,9 +256,9 @@ static vm_fault_t object_fault(struct vm_fault *vmf)
 	return r < 0 ? VM_FAULT_SIGBUS : VM_FAULT_NOPAGE;
 }
 
-static vm_fault_t object_huge_fault(struct vm_fault *vmf, MORSEL_HUGE_FAULT_ARG arg)
+static vm_fault_t object_huge_fault(struct vm_fault *vmf, unsigned int order)
 {
-	if (!MORSEL_HUGE_FAULT_IS_PMD(arg))
+	if (order != PMD_ORDER)
 		return VM_FAULT_FALLBACK;
 	return object_fault(vmf);
 }
