@@ -11,7 +11,7 @@
 #define RESIDENCY_MAX (64ull << 30)
 
 /* Of one table: sets bits from @at on. */
-static void harvest_table(struct page *table, unsigned int first, unsigned int end, bool keep,
+static void harvest_table(struct page *table, unsigned int first, unsigned int end, u32 flags,
 			  unsigned long at, unsigned long *accessed, unsigned long *dirty)
 {
 	unsigned int i;
@@ -23,12 +23,15 @@ static void harvest_table(struct page *table, unsigned int first, unsigned int e
 			continue;
 		if (pte_young(old)) {
 			/* Atomic on its own: the kernel's walkers keep bits that they did not mean to change. */
-			if (!keep)
+			if (!(flags & MORSEL_HARVEST_KEEP))
 				clear_bit(_PAGE_BIT_ACCESSED, (unsigned long *)leaf);
 			__set_bit(at, accessed);
 		}
-		if (pte_dirty(old))
+		if (pte_dirty(old)) {
+			if (flags & MORSEL_HARVEST_CLEAR_DIRTY)
+				clear_bit(_PAGE_BIT_DIRTY, (unsigned long *)leaf);
 			__set_bit(at, dirty);
+		}
 	}
 }
 
@@ -37,7 +40,6 @@ static int harvest(struct object *o, struct morsel_harvest *arg, unsigned long *
 {
 	u64 page = arg->offset >> PAGE_SHIFT, begin = page;
 	u64 end = (arg->offset + arg->length) >> PAGE_SHIFT;
-	bool keep = arg->flags & MORSEL_HARVEST_KEEP;
 	int kind;
 
 	while (page < end) {
@@ -47,7 +49,7 @@ static int harvest(struct object *o, struct morsel_harvest *arg, unsigned long *
 
 		for (kind = 0; kind < TABLE_KINDS; kind++)
 			if (g->table[kind])
-				harvest_table(g->table[kind], first, last, keep, page - begin,
+				harvest_table(g->table[kind], first, last, arg->flags, page - begin,
 					      accessed, dirty);
 		if (g->table[TABLE_RW])
 			for (i = first; i < last; i++)
@@ -67,7 +69,7 @@ int object_harvest(struct object *o, struct morsel_harvest *arg)
 	size_t bytes = BITS_TO_LONGS(bits) * sizeof(long);
 	int r;
 
-	if (arg->flags & ~(MORSEL_HARVEST_FLUSH | MORSEL_HARVEST_KEEP))
+	if (arg->flags & ~(MORSEL_HARVEST_FLUSH | MORSEL_HARVEST_KEEP | MORSEL_HARVEST_CLEAR_DIRTY))
 		return -EINVAL;
 	if (arg->length > HARVEST_MAX)
 		return -ERANGE;
@@ -84,7 +86,7 @@ int object_harvest(struct object *o, struct morsel_harvest *arg)
 	if (r < 0)
 		goto out;
 	r = harvest(o, arg, accessed, dirty);
-	if (arg->flags & MORSEL_HARVEST_FLUSH)
+	if (arg->flags & (MORSEL_HARVEST_FLUSH | MORSEL_HARVEST_CLEAR_DIRTY))
 		tlb_flush_object(o);
 	mutex_unlock(&o->change);
 	if (r < 0)

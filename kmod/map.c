@@ -168,8 +168,11 @@ static vm_fault_t attach_late(struct vm_fault *vmf)
 	unsigned long address = vmf->address;
 	struct vm_area_struct *vma;
 
-	if (!(vmf->flags & FAULT_FLAG_ALLOW_RETRY) || vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
+	if (!(vmf->flags & FAULT_FLAG_ALLOW_RETRY))
 		return VM_FAULT_SIGBUS;
+	/* Whoever must not wait keeps the lock, and comes again in another way. */
+	if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
+		return VM_FAULT_RETRY;
 	release_fault_lock(vmf);
 	if (mmap_write_lock_killable(mm))
 		return VM_FAULT_RETRY;

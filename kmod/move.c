@@ -20,7 +20,8 @@ struct batch {
 	unsigned int n;
 	u16 leaf[GRANULE_PAGES];
 	unsigned long from[GRANULE_PAGES], to[GRANULE_PAGES];
-	bool bad[GRANULE_PAGES]; /* could not be read */
+	bool bad[GRANULE_PAGES];   /* could not be read */
+	bool dirty[GRANULE_PAGES]; /* before the move */
 };
 
 /* Leaves that are elsewhere than in @target. */
@@ -88,7 +89,8 @@ static void clear_dirty(struct granule *g, struct batch *b)
 
 	spin_lock(table_lock(table));
 	for (k = 0; k < b->n; k++)
-		clear_bit(_PAGE_BIT_DIRTY, (unsigned long *)&table_leaves(table)[b->leaf[k]]);
+		b->dirty[k] = test_and_clear_bit(_PAGE_BIT_DIRTY,
+						 (unsigned long *)&table_leaves(table)[b->leaf[k]]);
 	spin_unlock(table_lock(table));
 }
 
@@ -121,6 +123,8 @@ static void switch_leaves(struct object *o, struct granule *g, struct pool *targ
 		} else {
 			bad += b->bad[k];
 		}
+		if (b->dirty[k])
+			old = pte_mkdirty(old);
 		if (pinned || b->bad[k]) {
 			table_replace(g, b->leaf[k], b->from[k], old);
 			continue;

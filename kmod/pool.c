@@ -12,6 +12,11 @@
 #include "internal.h"
 
 static struct pool *pools[MORSEL_MAX_POOLS + 1];
+/*
+ * A pool that is found under it stays until it is unlocked. Inside of mmap_lock, where morsel_lock must not be: user memory
+ * is touched under that.
+ */
+static DEFINE_MUTEX(state_lock);
 
 struct pool *pool_find(u32 id)
 {
@@ -308,7 +313,9 @@ int pool_destroy(u32 id)
 	mutex_unlock(&p->grow);
 	if (r < 0)
 		goto unlock;
+	mutex_lock(&state_lock);
 	pools[id] = NULL;
+	mutex_unlock(&state_lock);
 	atomic64_dec(&morsel_count.pools);
 	pool_free(p);
 	module_put(THIS_MODULE);
@@ -373,14 +380,14 @@ int pool_map_state(struct file *file, struct vm_area_struct *vma)
 		return -EACCES;
 	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;
-	r = with_pool(min(offset >> 40, (u64)U32_MAX), &p);
-	if (r < 0)
-		return r;
 	vm_flags_clear(vma, VM_MAYWRITE);
+	mutex_lock(&state_lock);
+	p = pool_find(min(offset >> 40, (u64)U32_MAX));
 	/* The pages have references of their own then: the pool may go. */
-	r = remap_vmalloc_range(vma, offset & 1ull << 39 ? p->upper : p->lower,
-				(offset & ((1ull << 39) - 1)) >> PAGE_SHIFT);
-	mutex_unlock(&morsel_lock);
+	r = !p ? -ENOENT
+	       : remap_vmalloc_range(vma, offset & 1ull << 39 ? p->upper : p->lower,
+				     (offset & ((1ull << 39) - 1)) >> PAGE_SHIFT);
+	mutex_unlock(&state_lock);
 	return r;
 }
 

@@ -143,9 +143,11 @@ void table_replace(struct granule *g, unsigned int i, unsigned long pfn, pte_t o
 {
 	pte_t rw = leaf_rw(pfn);
 
-	/* A move is no access. */
+	/* A move is no access, and no write. */
 	if (!pte_young(old))
 		rw = pte_mkold(rw);
+	if (!pte_dirty(old))
+		rw = pte_mkclean(rw);
 	change(g->table[TABLE_RW], i, rw);
 	if (g->table[TABLE_RO])
 		change(g->table[TABLE_RO], i, pte_mkold(leaf_ro(pfn)));

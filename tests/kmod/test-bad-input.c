@@ -269,7 +269,7 @@ static const struct call {
 	{ "MOVE", MORSEL_IOC_MOVE, sizeof(struct morsel_move), make_move, NULL, 0, false, -1, 0,
 	  RESERVED(morsel_move) },
 	{ "HARVEST", MORSEL_IOC_HARVEST, sizeof(struct morsel_harvest), make_harvest, NULL, 0,
-	  false, FLAGS(morsel_harvest, flags), MORSEL_HARVEST_FLUSH | MORSEL_HARVEST_KEEP,
+	  false, FLAGS(morsel_harvest, flags), MORSEL_HARVEST_FLUSH | MORSEL_HARVEST_KEEP | MORSEL_HARVEST_CLEAR_DIRTY,
 	  RESERVED(morsel_harvest) },
 	{ "RESIDENCY", MORSEL_IOC_RESIDENCY, sizeof(struct morsel_residency), make_residency, NULL,
 	  0, false, FLAGS(morsel_residency, flags), 0, RESERVED(morsel_residency) },

@@ -262,9 +262,9 @@ struct morsel_move {
 };
 
 /*
- * Read and clear accessed and dirty bits: one bit for each 4096 bytes of the range, set if it was
- * touched since the last harvest by any process. Reset of accessed bits does not flush TLBs: a page that
- * stays in one may be missed (MORSEL_HARVEST_FLUSH flushes once).
+ * Read accessed and dirty bits: one bit for each 4096 bytes of the range. Accessed: by any process since the last harvest,
+ * which clears them, without a flush of TLBs: a page that stays in one may be missed
+ * (MORSEL_HARVEST_FLUSH flushes once). A move changes neither; what a device writes into pinned memory is not seen. Offset: a multiple of 4096.
  */
 struct morsel_harvest {
 	__u32 size;
@@ -272,12 +272,13 @@ struct morsel_harvest {
 	__u64 id;
 	__u64 offset, length; /* length at most 1 GiB; ERANGE */
 	__u64 accessed; /* address of length / 4096 bits, rounded up to 8 bytes; 0: not wanted */
-	__u64 dirty;	/* the same; read, not cleared */
+	__u64 dirty; /* the same: written since CLEAR_DIRTY, or since the frame came if there was none */
 	__u64 accessed_pages, present_pages; /* out */
 	__u64 reserved[2];
 };
 #define MORSEL_HARVEST_FLUSH (1u << 0)
-#define MORSEL_HARVEST_KEEP (1u << 1) /* read only */
+#define MORSEL_HARVEST_KEEP (1u << 1)	     /* accessed bits stay */
+#define MORSEL_HARVEST_CLEAR_DIRTY (1u << 2) /* and flush: no write is missed */
 
 /* Which pool holds each granule: 0 none, else the pool id, MORSEL_MIXED several. */
 #define MORSEL_MIXED 255
