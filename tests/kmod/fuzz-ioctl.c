@@ -295,7 +295,8 @@ static void fill_in(struct worker *w, unsigned long request, union argument *a)
 		break;
 	case MORSEL_IOC_HARVEST:
 		a->harvest.id = pick_id(w);
-		a->harvest.flags = pick_flags(w, MORSEL_HARVEST_FLUSH | MORSEL_HARVEST_KEEP | MORSEL_HARVEST_CLEAR_DIRTY);
+		a->harvest.flags = pick_flags(w, MORSEL_HARVEST_FLUSH | MORSEL_HARVEST_KEEP |
+							 MORSEL_HARVEST_CLEAR_DIRTY);
 		a->harvest.offset = pick_offset(w);
 		a->harvest.length = pick_length(w);
 		if (a->harvest.length <= OBJECT_MAX) {
