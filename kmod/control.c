@@ -93,7 +93,7 @@ int ioctl_ranges(struct object *o, struct morsel_ranges *arg, bool populate)
 			break;
 		r = populate ? object_populate(o, range.offset, range.length, &arg->bytes)
 			     : object_evict(o, range.offset, range.length, &arg->bytes);
-		if (r >= 0 && i + 1 < arg->count && signal_pending(current))
+		if (r >= 0 && i + 1 < arg->count && task_sigpending(current))
 			r = -EINTR;
 	}
 	return r;
@@ -117,7 +117,7 @@ static int move(struct object *o, struct morsel_move *arg)
 		/* What was done before a signal is told too. */
 		if ((r >= 0 || r == -EINTR) && copy_to_user(&at[i], &range, sizeof(range)))
 			r = -EFAULT;
-		if (r >= 0 && i + 1 < count && signal_pending(current))
+		if (r >= 0 && i + 1 < count && task_sigpending(current))
 			r = -EINTR;
 		arg->count = i + 1;
 	}

@@ -126,7 +126,8 @@ int object_populate(struct object *o, u64 offset, u64 length, u64 *ret_bytes)
 			r = object_fill(o, page, TABLE_RW, &filled);
 		up_read(&o->frames);
 		cond_resched();
-		if (r >= 0 && page < end && signal_pending(current))
+		/* A real signal: signal_pending() is true also when io_uring wants a word with the task. */
+		if (r >= 0 && page < end && task_sigpending(current))
 			r = -EINTR;
 	}
 	*ret_bytes += filled << PAGE_SHIFT;
@@ -169,7 +170,7 @@ int object_evict(struct object *o, u64 offset, u64 length, u64 *ret_bytes)
 		}
 		page = stop;
 		cond_resched();
-		if (page < end && signal_pending(current)) {
+		if (page < end && task_sigpending(current)) {
 			r = -EINTR;
 			break;
 		}

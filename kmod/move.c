@@ -205,7 +205,7 @@ int object_move(struct object *o, struct morsel_move_range *range)
 			     (stop - 1) % GRANULE_PAGES + 1, target, b, range);
 		page = stop;
 		cond_resched();
-		if (page < end && signal_pending(current))
+		if (page < end && task_sigpending(current))
 			r = -EINTR;
 		if (r == -EINTR || page == end)
 			mutex_unlock(&o->change);
