@@ -85,7 +85,7 @@ int account_destroy(u64 id);
 int account_set_limit(const struct morsel_account_limit *arg);
 int account_stat(struct morsel_account_stat *arg);
 
-/* ---- pools (pool.c) and their frames (frame.c) ---- */
+/* ---- pools (pool.c) ---- */
 
 struct pool {
 	u32 id, kind, tier;
@@ -121,6 +121,15 @@ int pool_resize(struct morsel_pool_resize *arg);
 int pool_set_offline(const struct morsel_pool_offline *arg, bool offline);
 /* Take one more block of the node. -ENOMEM, -ENOSPC. @seen: pool->blocks when the caller found nothing. */
 int pool_grow(struct pool *p, long seen);
+
+/* ---- its blocks (block.c), with pool.grow held ---- */
+
+/* One of the node at this place, or -ENOMEM. */
+int block_add(struct pool *p, u64 huge);
+/* Its huge frame is offline, and wholly free. */
+void block_release(struct pool *p, u64 huge);
+
+/* ---- frames (frame.c) ---- */
 
 /* 2^order frames (order 0 or 9) as the first one's pfn. Content: anything. May sleep. -ENOMEM. */
 int frame_get(struct pool *p, unsigned int order, unsigned long *ret_pfn);
