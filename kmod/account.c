@@ -93,7 +93,7 @@ int account_create(struct morsel_account_create *arg)
 			a->depth = a->parent->depth + 1;
 	}
 	if (!r)
-		r = xa_insert(&accounts, a->id, a, GFP_KERNEL);
+		r = morsel_inject() ? -ENOMEM : xa_insert(&accounts, a->id, a, GFP_KERNEL);
 	if (!r) {
 		__module_get(THIS_MODULE);
 		atomic64_inc(&morsel_count.accounts);

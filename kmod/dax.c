@@ -31,7 +31,9 @@ static int pin_block(struct pool *p, u64 huge, u64 address, struct page **pages)
 	long n;
 	int r = -EINVAL;
 
-	n = pin_user_pages_fast(address, GRANULE_PAGES, FOLL_WRITE | FOLL_LONGTERM, pages);
+	n = morsel_inject() ? -ENOMEM
+			    : pin_user_pages_fast(address, GRANULE_PAGES,
+						  FOLL_WRITE | FOLL_LONGTERM, pages);
 	if (n < 0)
 		return n;
 	pfn = n > 0 ? page_to_pfn(pages[0]) : 0;
@@ -65,8 +67,8 @@ int dax_take(struct pool *p, u64 address)
 	u64 huge;
 	int r = 0;
 
-	p->refs = kvcalloc(p->huge, sizeof(*p->refs), GFP_KERNEL);
-	pages = kmalloc_array(GRANULE_PAGES, sizeof(*pages), GFP_KERNEL);
+	p->refs = morsel_inject() ? NULL : kvcalloc(p->huge, sizeof(*p->refs), GFP_KERNEL);
+	pages = morsel_inject() ? NULL : kmalloc_array(GRANULE_PAGES, sizeof(*pages), GFP_KERNEL);
 	if (!p->refs || !pages)
 		r = -ENOMEM;
 	for (huge = 0; huge < p->huge && r >= 0; huge++) {

@@ -27,6 +27,8 @@ static const bool hold_pinned = true;
 int frame_blocks_insert(struct pool *p, u64 huge, unsigned long pfn)
 {
 	pool_of_id[p->id] = p;
+	if (morsel_inject())
+		return -ENOMEM;
 	return xa_insert(&blocks, pfn >> 9, xa_mk_value((unsigned long)p->id << 40 | huge),
 			 GFP_KERNEL);
 }

@@ -77,7 +77,7 @@ int object_harvest(struct object *o, struct morsel_harvest *arg)
 	if (r < 0)
 		return r;
 	accessed = morsel_inject() ? NULL : kvzalloc(bytes, GFP_KERNEL);
-	dirty = kvzalloc(bytes, GFP_KERNEL);
+	dirty = morsel_inject() ? NULL : kvzalloc(bytes, GFP_KERNEL);
 	r = -ENOMEM;
 	if (!accessed || !dirty)
 		goto out;

@@ -51,7 +51,10 @@ struct morsel_counters {
 };
 extern struct morsel_counters morsel_count;
 
-/* Test builds: true for every Nth allocation, where the parameter fail_every is N. */
+/*
+ * In front of each allocation that may fail, so that test builds can make it: the parameters fail_every
+ * and fail_at.
+ */
 #ifdef MORSEL_TEST_BUILD
 bool morsel_inject(void);
 #else

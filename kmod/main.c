@@ -15,12 +15,24 @@ static uint fail_every;
 module_param(fail_every, uint, 0600);
 MODULE_PARM_DESC(fail_every, "test builds: every Nth allocation fails (0: none)");
 
+static atomic_t fail_at;
+module_param_named(fail_at, fail_at.counter, int, 0600);
+MODULE_PARM_DESC(fail_at,
+		 "test builds: the Nth allocation from now fails, once (0: none, or it did)");
+
+/* So that a test can say which allocations it saw fail. */
+static char fail_site[64];
+module_param_string(fail_site, fail_site, sizeof(fail_site), 0400);
+MODULE_PARM_DESC(fail_site, "test builds: the function whose allocation failed last by fail_at");
+
 bool morsel_inject(void)
 {
 	static atomic_t calls;
 	uint n = READ_ONCE(fail_every);
 
-	if (!n || (uint)atomic_inc_return(&calls) % n)
+	if (unlikely(atomic_read(&fail_at) > 0) && atomic_dec_if_positive(&fail_at) == 0)
+		snprintf(fail_site, sizeof(fail_site), "%ps", __builtin_return_address(0));
+	else if (!n || (uint)atomic_inc_return(&calls) % n)
 		return false;
 	atomic64_inc(&morsel_count.injected);
 	return true;

@@ -105,8 +105,9 @@ static int attach(struct vm_area_struct *vma)
 	a->first = vma->vm_pgoff / GRANULE_PAGES;
 	a->kind = vma->vm_flags & VM_WRITE ? TABLE_RW : TABLE_RO;
 	spin_lock_init(&a->lock);
-	r = mmu_interval_notifier_insert_locked(&a->notifier, a->mm, a->start, a->end - a->start,
-						&notifier_ops);
+	r = morsel_inject() ? -ENOMEM
+			    : mmu_interval_notifier_insert_locked(&a->notifier, a->mm, a->start,
+								  a->end - a->start, &notifier_ops);
 	if (r < 0) {
 		kfree(a);
 		return r;

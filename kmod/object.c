@@ -120,7 +120,7 @@ static struct file *object_file(struct object *o, bool rdonly)
 
 static int install(struct file *file, s32 *ret_fd)
 {
-	int fd = get_unused_fd_flags(O_CLOEXEC);
+	int fd = morsel_inject() ? -EMFILE : get_unused_fd_flags(O_CLOEXEC);
 
 	if (fd >= 0) {
 		*ret_fd = fd;
@@ -143,6 +143,8 @@ static int object_enter(struct object *o, u64 id)
 {
 	int r;
 
+	if (morsel_inject())
+		return -ENOMEM;
 	if (id) {
 		o->id = id;
 		r = xa_insert(&objects, id, o, GFP_KERNEL);

@@ -158,12 +158,13 @@ static int pool_new(const struct morsel_pool_create *arg, struct pool **ret)
 	spin_lock_init(&p->quarantine_lock);
 	INIT_LIST_HEAD(&p->quarantine);
 	INIT_DELAYED_WORK(&p->look, look);
-	p->block = kvcalloc(p->huge, sizeof(*p->block), GFP_KERNEL);
-	p->offline = bitmap_zalloc(p->huge, GFP_KERNEL);
-	if (p->block && p->offline && !morsel_inject())
+	p->block = morsel_inject() ? NULL : kvcalloc(p->huge, sizeof(*p->block), GFP_KERNEL);
+	p->offline = morsel_inject() ? NULL : bitmap_zalloc(p->huge, GFP_KERNEL);
+	if (p->block && p->offline)
 		r = allocator_new(p);
 	if (r >= 0) {
-		p->shrinker = shrinker_alloc(SHRINKER_NUMA_AWARE, "morsel-pool");
+		p->shrinker = morsel_inject() ? NULL
+					      : shrinker_alloc(SHRINKER_NUMA_AWARE, "morsel-pool");
 		r = p->shrinker ? 0 : -ENOMEM;
 	}
 	if (r < 0) {
