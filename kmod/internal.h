@@ -148,6 +148,16 @@ bool frame_is_pinned(unsigned long pfn);
 /* The pool of a frame that is in a table. */
 struct pool *frame_pool(unsigned long pfn);
 void frame_zero(unsigned long pfn, unsigned int order);
+/* (copy.c) False: the memory could not be read. */
+bool frame_copy(unsigned long to, unsigned long from);
+#ifdef MORSEL_TEST_BUILD
+int copy_check(void);
+#else
+static inline int copy_check(void)
+{
+	return 0;
+}
+#endif
 /* -EBUSY: some pool has it. */
 int frame_blocks_insert(struct pool *p, u64 huge, unsigned long pfn);
 void frame_blocks_erase(unsigned long pfn);

@@ -50,6 +50,8 @@ static int __init morsel_init(void)
 {
 	int r = tlb_check();
 
+	if (r >= 0)
+		r = copy_check();
 	if (r < 0)
 		return r;
 	placement_register();

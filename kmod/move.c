@@ -9,10 +9,8 @@
  *   4. what was written meanwhile is copied again, what is pinned stays, all else is switched.
  * Whoever touches the granule between 3 and the end waits in its fault.
  */
-#include <asm/mce.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <linux/uaccess.h>
 
 #include "internal.h"
 
@@ -94,14 +92,6 @@ static void clear_dirty(struct granule *g, struct batch *b)
 	spin_unlock(table_lock(table));
 }
 
-/* False: the memory could not be read. */
-static bool copy(unsigned long to, unsigned long from)
-{
-	return !PageHWPoison(pfn_to_page(from)) &&
-	       copy_mc_to_kernel(page_address(pfn_to_page(to)), page_address(pfn_to_page(from)),
-				 PAGE_SIZE) == 0;
-}
-
 /* With object.frames held for writing, and the granule unlinked. After it to[] is what is to be freed. */
 static void switch_leaves(struct object *o, struct granule *g, struct pool *target, struct batch *b,
 			  struct morsel_move_range *range)
@@ -118,7 +108,7 @@ static void switch_leaves(struct object *o, struct granule *g, struct pool *targ
 			busy++;
 		} else if (!b->bad[k] && pte_dirty(old)) {
 			atomic64_inc(&morsel_count.move_recopied);
-			b->bad[k] = !copy(b->to[k], b->from[k]);
+			b->bad[k] = !frame_copy(b->to[k], b->from[k]);
 			bad += b->bad[k];
 		} else {
 			bad += b->bad[k];
@@ -162,7 +152,7 @@ static void move_granule(struct object *o, unsigned long n, unsigned int first, 
 	tlb_flush_object(o);
 #endif
 	for (k = 0; k < b->n; k++)
-		b->bad[k] = !copy(b->to[k], b->from[k]);
+		b->bad[k] = !frame_copy(b->to[k], b->from[k]);
 
 	down_write(&o->frames);
 	object_unlink(o, n, 1);

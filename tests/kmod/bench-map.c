@@ -7,6 +7,7 @@
  *
  * bench-map [SIZE]   prints "name value" lines, for tools/bench map; peers are measured up to SIZE (4G). Run it
  * with the module loaded.
+ * bench-map moves    the moves alone
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -503,11 +504,16 @@ static void bench_moves(void)
 
 int main(int argc, char *argv[])
 {
-	uint64_t peers = argc > 1 ? km_size(argv[1]) : UINT64_MAX;
+	bool moves = argc > 1 && strcmp(argv[1], "moves") == 0;
+	uint64_t peers = argc > 1 && !moves ? km_size(argv[1]) : UINT64_MAX;
 
 	km_begin();
 	shared = km_shared(sizeof(*shared));
 	n_nodes = km_nodes(nodes, 8);
+	if (moves) {
+		bench_moves();
+		return km_failures() != 0;
+	}
 	mkdir(TMPFS, 0700);
 	km_require(mount("bench", TMPFS, "tmpfs", 0, "huge=always,size=100%") == 0, "%s",
 		   strerror(errno));
