@@ -93,7 +93,8 @@ int ioctl_ranges(struct object *o, struct morsel_ranges *arg, bool populate)
 			break;
 		r = populate ? object_populate(o, range.offset, range.length, &arg->bytes)
 			     : object_evict(o, range.offset, range.length, &arg->bytes);
-		if (r >= 0 && i + 1 < arg->count && task_sigpending(current))
+		/* Only once something was done: whoever calls again gets on, however many signals come. */
+		if (r >= 0 && arg->bytes && i + 1 < arg->count && task_sigpending(current))
 			r = -EINTR;
 	}
 	return r;
@@ -108,17 +109,19 @@ static int move(struct object *o, struct morsel_move *arg)
 	if (!RESERVED_ZERO(arg) || count > MORSEL_MAX_BATCH)
 		return -EINVAL;
 	arg->count = 0;
-	for (i = 0; i < count && r >= 0; i++) {
+	for (i = 0; i < count; i++) {
 		struct morsel_move_range range;
 
 		if (copy_from_user(&range, &at[i], sizeof(range)))
 			return -EFAULT;
-		r = object_move(o, &range);
-		/* What was done before a signal is told too. */
+		range.result = 0;
+		range.moved = range.already = range.absent = range.failed = 0;
+		r = i > 0 && task_sigpending(current) ? -EINTR : object_move(o, &range);
+		/* Of the range that a signal came in, how far it got: perhaps nowhere. */
 		if ((r >= 0 || r == -EINTR) && copy_to_user(&at[i], &range, sizeof(range)))
 			r = -EFAULT;
-		if (r >= 0 && i + 1 < count && task_sigpending(current))
-			r = -EINTR;
+		if (r < 0)
+			break;
 		arg->count = i + 1;
 	}
 	return r;

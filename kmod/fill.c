@@ -110,6 +110,15 @@ int object_fill(struct object *o, u64 page, enum table_kind kind, u64 *ret_fille
 	return 0;
 }
 
+/*
+ * Whoever is told of a signal calls again from the start, so a call does something first. One that ends
+ * the process need not wait for that.
+ */
+static bool stop_for_signal(u64 done)
+{
+	return done ? task_sigpending(current) : fatal_signal_pending(current);
+}
+
 int object_populate(struct object *o, u64 offset, u64 length, u64 *ret_bytes)
 {
 	u64 page = offset >> PAGE_SHIFT, end = (offset + length) >> PAGE_SHIFT, filled = 0;
@@ -127,7 +136,7 @@ int object_populate(struct object *o, u64 offset, u64 length, u64 *ret_bytes)
 		up_read(&o->frames);
 		cond_resched();
 		/* A real signal: signal_pending() is true also when io_uring wants a word with the task. */
-		if (r >= 0 && page < end && task_sigpending(current))
+		if (r >= 0 && page < end && stop_for_signal(filled))
 			r = -EINTR;
 	}
 	*ret_bytes += filled << PAGE_SHIFT;
@@ -170,7 +179,7 @@ int object_evict(struct object *o, u64 offset, u64 length, u64 *ret_bytes)
 		}
 		page = stop;
 		cond_resched();
-		if (page < end && task_sigpending(current)) {
+		if (page < end && stop_for_signal(*ret_bytes)) {
 			r = -EINTR;
 			break;
 		}

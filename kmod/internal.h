@@ -290,6 +290,7 @@ void object_unlink(struct object *o, unsigned long first, unsigned long count);
 
 /* ---- moves (move.c), harvest (harvest.c) ---- */
 
+/* The range's out fields are zero before. -EINTR: they tell how far it came. */
 int object_move(struct object *o, struct morsel_move_range *range);
 int object_harvest(struct object *o, struct morsel_harvest *arg);
 int object_residency(struct object *o, struct morsel_residency *arg);

@@ -170,8 +170,6 @@ int object_move(struct object *o, struct morsel_move_range *range)
 	struct batch *b;
 	int r;
 
-	range->result = 0;
-	range->moved = range->already = range->absent = range->failed = 0;
 	r = object_check_range(o, range->offset, range->length);
 	if (r < 0)
 		return r;

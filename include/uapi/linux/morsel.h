@@ -15,9 +15,10 @@
  * and offsets are bytes.
  *
  * Errors that every call may give: EFAULT, EINVAL (size, flags, reserved fields), E2BIG, ENOTTY (not
- * on this kind of descriptor), ENOMEM (the kernel's own memory), EINTR (a signal came; what was done
- * is told where the structure has a count). Objects and pools outlive the descriptor that made them:
- * they end by their _DESTROY.
+ * on this kind of descriptor), ENOMEM (the kernel's own memory), EINTR (a signal came: any in POPULATE,
+ * EVICT and MOVE, which tell what was done; elsewhere, and while one call waits for another one's
+ * change of the same object, only one that ends the process). Objects and pools outlive the
+ * descriptor that made them: they end by their _DESTROY.
  */
 #ifndef _UAPI_LINUX_MORSEL_H
 #define _UAPI_LINUX_MORSEL_H
@@ -228,7 +229,8 @@ struct morsel_object_stat {
 /*
  * (o) On a writable object descriptor (EACCES), or by id on the control descriptor. POPULATE: ENOMEM: the
  * pools, or the account, have no more; what was populated stays. EVICT frees frames, their content
- * is lost; what is pinned goes into quarantine.
+ * is lost; what is pinned goes into quarantine. EINTR: call again with the same ranges. What is done
+ * already is passed over, and each call does a granule at least.
  */
 struct morsel_extent {
 	__u64 offset, length; /* multiples of 4096, inside the object: ERANGE */
@@ -246,6 +248,10 @@ struct morsel_ranges {
  * Move what exists of each range to frames of a pool, while it is in use. Whole granules are worked on one by
  * one; each is copied while mapped and switched at once. What cannot move stays where it is and
  * is counted. Returns 0 although some stayed.
+ *
+ * On failure ranges[count] is the one that it is about. After EINTR a part of it may be done: its
+ * moved + already + absent + failed bytes, from its offset on; go on behind them. Each call does a
+ * granule at least.
  */
 struct morsel_move_range {
 	__u64 offset, length; /* as above */
@@ -255,7 +261,7 @@ struct morsel_move_range {
 };
 struct morsel_move {
 	__u32 size;
-	__u32 count; /* in: ranges; out: worked on */
+	__u32 count; /* in: ranges; out: those that are done */
 	__u64 id;
 	__u64 ranges; /* address of struct morsel_move_range[] */
 	__u64 reserved[2];
