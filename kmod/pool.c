@@ -319,6 +319,7 @@ int pool_stat(struct morsel_pool_stat *arg)
 	arg->grown = p->grown;
 	arg->shrunk = p->shrunk;
 	arg->lower_bytes = p->lower_size;
+	arg->start = p->kind == MORSEL_POOL_DAX ? PFN_PHYS(p->block[0]) : 0;
 	arg->upper_bytes = p->upper_size;
 	mutex_unlock(&p->grow);
 	mutex_unlock(&morsel_lock);

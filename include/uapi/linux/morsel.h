@@ -87,7 +87,8 @@ struct morsel_pool_stat {
 	__u64 bad_bytes;		/* memory errors */
 	__u64 grown, shrunk;		/* blocks of 2 MiB so far */
 	__u64 lower_bytes, upper_bytes; /* of the allocator's state: see MORSEL_MAP_STATE */
-	__u64 reserved[2];
+	__u64 start; /* DAX: physical address of its first byte: which device it is */
+	__u64 reserved[1];
 };
 
 /*
