@@ -74,6 +74,12 @@ static char *format_from(json_t *initiators, const json_t *chosen)
 	return g_string_free(s, FALSE);
 }
 
+/* Nodes, and devices that are pools. */
+static bool knows_free(const json_t *tier)
+{
+	return strcmp(get_string(tier, "backing"), "node") == 0 || get_string(tier, "storage")[0];
+}
+
 static char *format_backing(const json_t *tier)
 {
 	json_t *nodes = get_array(tier, "nodes");
@@ -136,7 +142,7 @@ static void print_tiers(json_t *tiers, int from)
 	{
 		json_t *initiators = get_array(tier, "initiators");
 		json_t *perf = from >= 0 ? from_node(initiators, from) : nearest(initiators);
-		bool has_pages = strcmp(get_string(tier, "backing"), "node") == 0;
+		bool has_pages = knows_free(tier);
 
 		table_row(t);
 		table_cell(t, get_string(tier, "name"));
@@ -269,7 +275,7 @@ static void print_tier(json_t *tier)
 	if (target >= 0)
 		print_field_take("Target node:", g_strdup_printf("%" PRId64, target));
 	print_field_take("Capacity:", format_bytes(get_u64(tier, "capacity_bytes")));
-	if (strcmp(get_string(tier, "backing"), "node") == 0)
+	if (knows_free(tier))
 		print_field_take("Free:", format_bytes(get_u64(tier, "free_bytes")));
 	if (level >= 0)
 		print_field_take("Kernel tier:", g_strdup_printf("memory_tier%" PRId64, level));

@@ -20,6 +20,7 @@ static void config_tier_free(void *data)
 	g_free(t->name);
 	g_array_unref(t->nodes);
 	g_free(t->device);
+	g_free(t->uuid);
 	g_array_unref(t->perf);
 	g_free(t->origin);
 	g_free(t);
@@ -291,6 +292,17 @@ static int tier_key(struct config_tier *t, const char *key, const char *value, c
 		t->device = g_strdup(value);
 		return 0;
 	}
+	if (strcmp(key, "Uuid") == 0) {
+		if (!g_uuid_string_is_valid(value)) {
+			*message = g_strdup("a UUID is wanted, as ndctl list shows it");
+			return -EINVAL;
+		}
+		g_free(t->uuid);
+		t->uuid = g_ascii_strdown(value, -1);
+		return 0;
+	}
+	if (strcmp(key, "Volatile") == 0)
+		return take_bool(value, &t->is_volatile, message);
 	if (strcmp(key, "Kind") == 0) {
 		if (tier_kind_from_string(value, &t->kind) < 0) {
 			*message = g_strdup("dram, hbm, cxl, nvm, gpu or memory-only is wanted");
@@ -307,8 +319,8 @@ static int tier_key(struct config_tier *t, const char *key, const char *value, c
 		return take_perf(t, key + strlen("Latency."), value, true, message);
 	if (g_str_has_prefix(key, "Bandwidth."))
 		return take_perf(t, key + strlen("Bandwidth."), value, false, message);
-	return unknown_key("Node, Device, Kind, Enabled, Latency, Latency.NODE, Bandwidth, "
-			   "Bandwidth.NODE",
+	return unknown_key("Node, Device, Uuid, Kind, Enabled, Volatile, Latency, Latency.NODE, "
+			   "Bandwidth, Bandwidth.NODE",
 			   message);
 }
 
@@ -415,16 +427,30 @@ static int check_tiers(struct config *c, char **ret_message)
 	for (unsigned int i = 0; i < c->tiers->len; i++) {
 		const struct config_tier *t = c->tiers->pdata[i];
 
-		if (t->nodes->len > 0 && t->device != NULL) {
-			*ret_message =
-				g_strdup_printf("%s: [tier %s] has Node= and Device=: one of them "
-						"is wanted",
-						t->origin, t->name);
+		if ((t->nodes->len > 0) + (t->device != NULL) + (t->uuid != NULL) > 1) {
+			*ret_message = g_strdup_printf("%s: [tier %s] has %s and %s: one of them "
+						       "is wanted",
+						       t->origin, t->name,
+						       t->nodes->len > 0 ? "Node=" : "Device=",
+						       t->device != NULL ? "Device=" : "Uuid=");
+			return -EINVAL;
+		}
+		if (t->is_volatile && !t->device && !t->uuid) {
+			*ret_message = g_strdup_printf(
+				"%s: [tier %s] has Volatile=: it is said of one device, which Uuid= "
+				"or Device= must name",
+				t->origin, t->name);
 			return -EINVAL;
 		}
 		for (unsigned int j = 0; j < i; j++) {
 			const struct config_tier *o = c->tiers->pdata[j];
 
+			if (t->uuid != NULL && g_strcmp0(t->uuid, o->uuid) == 0) {
+				*ret_message = g_strdup_printf(
+					"%s: [tier %s] Uuid=%s: is already tier %s's (%s)",
+					t->origin, t->name, t->uuid, o->name, o->origin);
+				return -EINVAL;
+			}
 			if (t->device != NULL && g_strcmp0(t->device, o->device) == 0) {
 				*ret_message = g_strdup_printf(
 					"%s: [tier %s] Device=%s: is already tier %s's (%s)",

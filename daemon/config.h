@@ -29,6 +29,8 @@
  *   Node=2 3                 the tier's nodes (joins them); or Device=/dev/dax0.0
  *   Kind=hbm|dram|cxl|nvm|gpu|memory-only
  *   Enabled=yes|no           no: morsel does not place anything there
+ *   Uuid=…                   in place of Device: of the namespace that the dax device is
+ *   Volatile=yes|no          yes: what is on the dax device is morsel's to overwrite
  *   Latency=250              ns, from every initiator;   Latency.0=… from node 0
  *   Bandwidth=30000          MB/s;                       Bandwidth.0=…
  *   [provision NAME]         CXL memory to bring up at each start
@@ -48,6 +50,8 @@ struct config_tier {
 	char *name;
 	GArray *nodes; /* of int; may be empty */
 	char *device;  /* or NULL */
+	char *uuid;    /* lower case, or NULL */
+	bool is_volatile;
 	bool has_kind;
 	enum tier_kind kind;
 	bool enabled;

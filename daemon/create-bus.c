@@ -130,7 +130,13 @@ static int check_tier(struct manager *manager, const char *option, const char *n
 	r = morsel_bus_find_tier(manager, name, &t, error);
 	if (r < 0)
 		return r;
-	if (!tier_has_pages(t))
+	if (tier_is_pool(t) && !manager_can_place(manager, t))
+		return bus_error_setf(
+			error, ERROR_TIER_OFFLINE,
+			"%s: tier %s is a dax device, where only the module's morsels lie,"
+			" and new ones are not the module's: morselctl doctor",
+			option, t->name);
+	if (!manager_can_place(manager, t))
 		return bus_error_setf(error, ERROR_TIER_OFFLINE, "%s: tier %s is %s%s%s", option,
 				      t->name, tier_state_to_string(t->state),
 				      t->state_reason[0] ? ": " : "", t->state_reason);
@@ -199,7 +205,7 @@ static int check_capacity(struct manager *manager, const char *name, uint64_t si
 	for (unsigned int i = 0; i < tiers->len; i++) {
 		const struct tier *t = tiers->pdata[i];
 
-		if (!tier_has_pages(t) || !placement_allows(p, t->name))
+		if (!manager_can_place(manager, t) || !placement_allows(p, t->name))
 			continue;
 		capacity += t->capacity;
 		g_string_append_printf(names, "%s%s", names->len > 0 ? ", " : "", t->name);

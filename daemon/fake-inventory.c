@@ -47,6 +47,7 @@ struct tier *fake_inventory_add(struct inventory *inv, const char *name, enum ti
 	t->kind = TIER_DRAM;
 	t->evidence_detail = g_strdup("");
 	t->state = state;
+	t->place = -1;
 	t->state_reason = g_strdup(n == 0 ? "device in devdax mode" : "");
 	t->backing = n > 0 ? BACKING_NODE : BACKING_DAX;
 	t->nodes = g_array_new(false, true, sizeof(int));

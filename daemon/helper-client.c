@@ -55,10 +55,10 @@ static int connect_helper(int *ret_fd)
 }
 
 /* One request, one answer. -ECONNRESET, -EPIPE: the connection had ended already. */
-static int ask(int socket, const struct helper_request *request, int *ret_fd)
+static int ask(int socket, const struct helper_request *request, int *ret_fd, char **ret_text)
 {
 	uint8_t packet[HELPER_PACKET_MAX];
-	struct helper_reply reply;
+	struct helper_reply reply = {};
 	int r, fd = -1;
 
 	r = packet_send(socket, packet, helper_request_build(request, packet), -1);
@@ -68,6 +68,8 @@ static int ask(int socket, const struct helper_request *request, int *ret_fd)
 		r = helper_reply_parse(packet, (size_t)r, &reply);
 	if (r == 0)
 		r = reply.kind == HELPER_END ? reply.result : -EPROTO;
+	if (r < 0 && r == reply.result && reply.text[0] != 0)
+		*ret_text = g_strdup(reply.text);
 	if (r == 0 && fd < 0)
 		r = -EPROTO;
 	if (r == 0)
@@ -82,7 +84,7 @@ static bool is_over(int r)
 	return r == -ECONNRESET || r == -EPIPE;
 }
 
-static int open_locked(const struct helper_request *request)
+static int open_locked(const struct helper_request *request, char **ret_text)
 {
 	int fd = -1, r;
 
@@ -95,7 +97,8 @@ static int open_locked(const struct helper_request *request)
 			if (r < 0)
 				return r;
 		}
-		r = ask(opening, request, &fd);
+		g_clear_pointer(ret_text, g_free);
+		r = ask(opening, request, &fd, ret_text);
 		if (r == 0)
 			return fd;
 		if (r == -EAGAIN || r == -EPROTO || r == -EPROTONOSUPPORT || r == -EPERM ||
@@ -118,13 +121,20 @@ static int open_locked(const struct helper_request *request)
 
 int helper_client_open(const char *path)
 {
+	g_autofree char *text = NULL;
+
+	return helper_client_open_device(path, &text);
+}
+
+int helper_client_open_device(const char *path, char **ret_text)
+{
 	struct helper_request request = { .verb = HELPER_OPEN, .requester = geteuid() };
 	int r;
 
 	if (g_strlcpy(request.path, path, sizeof(request.path)) >= sizeof(request.path))
 		return -ENAMETOOLONG;
 	pthread_mutex_lock(&lock);
-	r = open_locked(&request);
+	r = open_locked(&request, ret_text);
 	pthread_mutex_unlock(&lock);
 	return r;
 }

@@ -18,6 +18,9 @@ void helper_client_init(const char *socket_path);
 
 /* A kernel's file that only root may read: a descriptor, or a negative errno. For kernfile_set_opener(). */
 int helper_client_open(const char *path);
+/* The same, and a dax device that is morsel's ("dev/dax0.0"); on failure *ret_text is the helper's own word, or
+ * NULL. */
+int helper_client_open_device(const char *path, char **ret_text);
 
 /* Does it answer now? 0, -ENOENT: there is none, or another negative errno. */
 int helper_client_check(void);

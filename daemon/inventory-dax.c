@@ -17,6 +17,7 @@ static void device_free(void *data)
 	g_free(d->name);
 	g_free(d->cxl_region);
 	g_free(d->nd_region);
+	g_free(d->uuid);
 	g_ptr_array_unref(d->warnings);
 	g_free(d);
 }
@@ -29,6 +30,16 @@ struct dax_facts *dax_facts_free(struct dax_facts *f)
 	g_ptr_array_unref(f->warnings);
 	g_free(f);
 	return NULL;
+}
+
+/* …/ndbus0/region0/dax0.0/dax0.0: the namespace's identity is in the directory above the device's. */
+static void read_uuid(int root_fd, struct dax_device *d, const char *path)
+{
+	g_autofree char *dir = g_path_get_dirname(path), *text = NULL;
+
+	if (kernfile_read_textf(root_fd, &text, "%s/uuid", dir) == 0 &&
+	    g_uuid_string_is_valid(text))
+		d->uuid = g_ascii_strdown(text, -1);
 }
 
 /* …/region1/dax_region1/dax1.0: CXL; …/ndbus0/region0/dax0.0/dax0.0: nd; …/hmem.0/dax2.0 */
@@ -47,6 +58,7 @@ static void find_origin(int root_fd, struct dax_device *d)
 		else if (g_str_has_prefix(parts[i], "ndbus") &&
 			 g_str_has_prefix(parts[i + 1], "region")) {
 			d->nd_region = g_strdup(parts[i + 1]);
+			read_uuid(root_fd, d, real);
 			return;
 		} else if (g_str_has_prefix(parts[i], "region") &&
 			   g_str_has_prefix(parts[i + 1], "dax_region")) {

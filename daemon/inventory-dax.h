@@ -23,6 +23,7 @@ struct dax_device {
 	/* What it was made of, from its place in the device tree. At most one is set. */
 	char *cxl_region;    /* "region0" */
 	char *nd_region;     /* "region0" of the nd bus */
+	char *uuid;	     /* of the nd namespace, lower case; NULL: not said */
 	GPtrArray *warnings; /* of char * */
 	bool hmem;	     /* memory that the firmware reserved for special purpose */
 };

@@ -204,11 +204,22 @@ static void add_dax(const struct facts *f, const struct dax_device *dax, GPtrArr
 		return;
 	d = offline_draft(BACKING_DAX, path, dax->size);
 	d->tier->target_node = dax->target_node;
-	if (dax->mode == DAX_DEVDAX)
+	d->tier->start = dax->start;
+	d->tier->uuid = g_strdup(dax->uuid);
+	if (dax->mode == DAX_DEVDAX && dax->nd_region)
+		/* What is stored there may be wanted: no word of what would lose it. */
+		draft_set_state(
+			d, TIER_OFFLINE,
+			"%s is in devdax mode and holds no pages of a node: daxctl "
+			"reconfigure-device --mode=system-ram %s; or Volatile=yes and Uuid=%s in a "
+			"[tier] of morseld.conf, for the module",
+			dax->name, dax->name, dax->uuid ? dax->uuid : "UUID");
+	else if (dax->mode == DAX_DEVDAX)
 		draft_set_state(d, TIER_OFFLINE,
 				"%s is in devdax mode and holds no pages of a node: daxctl "
-				"reconfigure-device --mode=system-ram %s",
-				dax->name, dax->name);
+				"reconfigure-device --mode=system-ram %s; or Volatile=yes and "
+				"Device=/dev/%s in a [tier] of morseld.conf, for the module",
+				dax->name, dax->name, dax->name);
 	else if (dax->mode == DAX_DISABLED)
 		draft_set_state(d, TIER_OFFLINE, "%s has no driver: daxctl enable-device %s",
 				dax->name, dax->name);

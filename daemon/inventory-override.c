@@ -33,6 +33,17 @@ static struct draft *draft_with_device(GPtrArray *drafts, const char *device)
 	return NULL;
 }
 
+static struct draft *draft_with_uuid(GPtrArray *drafts, const char *uuid)
+{
+	for (unsigned int i = 0; i < drafts->len; i++) {
+		struct draft *d = drafts->pdata[i];
+
+		if (g_strcmp0(d->tier->uuid, uuid) == 0)
+			return d;
+	}
+	return NULL;
+}
+
 static uint32_t worst_latency(uint32_t a, uint32_t b)
 {
 	return a == 0 || b == 0 ? 0 : MAX(a, b);
@@ -103,7 +114,7 @@ static struct draft *draft_missing(const struct config_tier *ct, const GArray *i
 {
 	struct draft *d = draft_new();
 
-	d->tier->backing = ct->device != NULL ? BACKING_DAX : BACKING_NODE;
+	d->tier->backing = ct->device != NULL || ct->uuid != NULL ? BACKING_DAX : BACKING_NODE;
 	d->tier->device = g_strdup(ct->device);
 	draft_set_detail(d, "only %s speaks of it", ct->origin);
 	for (unsigned int i = 0; i < initiators->len; i++) {
@@ -161,16 +172,20 @@ static void apply_nodes(GPtrArray *drafts, const struct config_tier *ct, const G
 
 static void apply_device(GPtrArray *drafts, const struct config_tier *ct, const GArray *initiators)
 {
-	struct draft *d = draft_with_device(drafts, ct->device);
+	struct draft *d = ct->device ? draft_with_device(drafts, ct->device)
+				     : draft_with_uuid(drafts, ct->uuid);
 
 	if (d == NULL) {
 		d = draft_missing(ct, initiators);
-		draft_set_state(d, TIER_MISSING, "%s, which %s names, does not exist", ct->device,
-				ct->origin);
+		draft_set_state(d, TIER_MISSING, "%s%s, which %s names, %s",
+				ct->device ? "" : "the namespace ",
+				ct->device ? ct->device : ct->uuid, ct->origin,
+				ct->device ? "does not exist"
+					   : "is no dax device here: ndctl list -N says how it is");
 		g_ptr_array_add(drafts, d);
 	} else if (d->named) {
 		warnings_add(d->tier->warnings, "%s gives %s a second name, %s: ignoring",
-			     ct->origin, ct->device, ct->name);
+			     ct->origin, ct->device ? ct->device : ct->uuid, ct->name);
 		return;
 	}
 	set_name(d, ct);
@@ -183,7 +198,7 @@ void override_before_names(GPtrArray *drafts, const struct config *config, const
 
 		if (ct->nodes->len > 0)
 			apply_nodes(drafts, ct, initiators);
-		else if (ct->device != NULL)
+		else if (ct->device != NULL || ct->uuid != NULL)
 			apply_device(drafts, ct, initiators);
 		/* The kind decides the numbers of the others, too. */
 		for (unsigned int j = 0; j < drafts->len; j++) {
@@ -259,7 +274,7 @@ void override_after_names(GPtrArray *drafts, const struct config *config, const 
 		}
 		if (d == NULL) {
 			/* A second name for a device was warned of. */
-			if (ct->device != NULL || ct->nodes->len > 0)
+			if (ct->device != NULL || ct->uuid != NULL || ct->nodes->len > 0)
 				continue;
 			d = draft_missing(ct, initiators);
 			draft_set_state(

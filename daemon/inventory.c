@@ -5,12 +5,15 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "inventory-claim.h"
 #include "inventory-draft.h"
 #include "inventory-facts.h"
 #include "inventory-merge.h"
 #include "inventory-names.h"
 #include "inventory-override.h"
 #include "inventory-perf.h"
+#include "kernfile.h"
+#include "numlist.h"
 #include "warnings.h"
 
 struct inventory {
@@ -22,11 +25,26 @@ struct inventory {
 	GHashTable *by_node; /* GINT_TO_POINTER(node) → struct tier *, borrowed */
 	GArray *initiators;  /* of int */
 	GPtrArray *warnings; /* of char * */
+	GArray *starts; /* of uint64_t, of dax devices ever seen: the first one's place is first_place */
+	int first_place; /* above all nodes' numbers */
+	bool module;
 };
 
 static void unref_tier(void *t)
 {
 	tier_unref(t);
+}
+
+/* The kernel's limit of this boot, which is low: tables by node are as long. */
+static int highest_node(int root_fd)
+{
+	g_autoptr(GArray) nodes = NULL;
+
+	if (kernfile_read_listf(root_fd, NODE_MAX, &nodes, "sys/devices/system/node/possible") <
+		    0 ||
+	    nodes->len == 0)
+		return NODE_MAX;
+	return g_array_index(nodes, int, nodes->len - 1);
 }
 
 int inventory_new(int root_fd, bool real_root, struct inventory **ret_inv)
@@ -46,6 +64,8 @@ int inventory_new(int root_fd, bool real_root, struct inventory **ret_inv)
 	inv->by_node = g_hash_table_new(NULL, NULL);
 	inv->initiators = g_array_new(FALSE, FALSE, sizeof(int));
 	inv->warnings = g_ptr_array_new_with_free_func(g_free);
+	inv->starts = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+	inv->first_place = highest_node(root_fd) + 1;
 	*ret_inv = inv;
 	return 0;
 }
@@ -61,8 +81,35 @@ struct inventory *inventory_free(struct inventory *inv)
 	g_ptr_array_unref(inv->tiers);
 	g_array_unref(inv->initiators);
 	g_ptr_array_unref(inv->warnings);
+	g_array_unref(inv->starts);
 	g_free(inv);
 	return NULL;
+}
+
+void inventory_set_module(struct inventory *inv, bool usable)
+{
+	inv->module = usable;
+}
+
+static int place_of(struct inventory *inv, uint64_t start)
+{
+	unsigned int i = 0;
+
+	while (i < inv->starts->len && g_array_index(inv->starts, uint64_t, i) != start)
+		i++;
+	if (i == inv->starts->len)
+		g_array_append_val(inv->starts, start);
+	return inv->first_place + (int)i;
+}
+
+static void give_places(struct inventory *inv, GPtrArray *drafts)
+{
+	for (unsigned int i = 0; i < drafts->len; i++) {
+		struct tier *t = ((struct draft *)drafts->pdata[i])->tier;
+
+		if (t->backing == BACKING_DAX && t->start != 0)
+			t->place = place_of(inv, t->start);
+	}
 }
 
 static void index_tiers(struct inventory *inv)
@@ -73,11 +120,8 @@ static void index_tiers(struct inventory *inv)
 		struct tier *t = inv->tiers->pdata[i];
 
 		g_hash_table_insert(inv->by_name, t->name, t);
-		for (unsigned int j = 0; j < t->nodes->len; j++) {
-			int node = g_array_index(t->nodes, int, j);
-
-			g_hash_table_insert(inv->by_node, GINT_TO_POINTER(node), t);
-		}
+		for (unsigned int j = 0; j < tier_n_places(t); j++)
+			g_hash_table_insert(inv->by_node, GINT_TO_POINTER(tier_place(t, j)), t);
 	}
 }
 
@@ -148,6 +192,8 @@ int inventory_refresh(struct inventory *inv, const struct config *config,
 	drafts = merge_facts(facts);
 	override_before_names(drafts, config, facts->initiators);
 	tier_names_assign(inv->names, drafts);
+	claim_devices(facts->dax, config, inv->module, drafts);
+	give_places(inv, drafts);
 	override_after_names(drafts, config, facts->initiators);
 
 	tiers = g_ptr_array_new_with_free_func(unref_tier);
@@ -233,6 +279,11 @@ struct tier *inventory_tier(const struct inventory *inv, const char *name)
 struct tier *inventory_tier_of_node(const struct inventory *inv, int node)
 {
 	return g_hash_table_lookup(inv->by_node, GINT_TO_POINTER(node));
+}
+
+bool inventory_is_node(const struct inventory *inv, int place)
+{
+	return place < inv->first_place;
 }
 
 const GPtrArray *inventory_warnings(const struct inventory *inv)

@@ -22,6 +22,8 @@ struct inventory;
  * Never fails for lack of devices: a machine with one node is a state.
  */
 int inventory_new(int root_fd, bool real_root, struct inventory **ret_inv);
+/* Can pools of the module be made of dax devices? No at first; the next refresh goes by it. */
+void inventory_set_module(struct inventory *inv, bool usable);
 struct inventory *inventory_free(struct inventory *inv); /* takes NULL, returns NULL */
 
 /*
@@ -42,7 +44,9 @@ const GPtrArray *inventory_tiers(const struct inventory *inv);
 const GArray *inventory_initiators(const struct inventory *inv);
 /* Borrowed; NULL when there is none of that name. O(1). */
 struct tier *inventory_tier(const struct inventory *inv, const char *name);
-/* The tier whose pages node holds, or NULL. O(1). */
+/* The tier whose bytes are counted by that node, or that place of a device (tier_place()), or NULL. O(1). */
 struct tier *inventory_tier_of_node(const struct inventory *inv, int node);
+/* Is it a node's number, not a place of a device? */
+bool inventory_is_node(const struct inventory *inv, int place);
 /* Warnings that belong to no tier (unreadable or lying files), of char *. */
 const GPtrArray *inventory_warnings(const struct inventory *inv);

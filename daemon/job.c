@@ -139,8 +139,8 @@ static int look_only(struct job *job)
 		uint64_t bytes = g_array_index(residency.by_node, uint64_t, i);
 		bool there = false;
 
-		for (unsigned int j = 0; j < job->tier->nodes->len; j++)
-			there = there || g_array_index(job->tier->nodes, int, j) == (int)i;
+		for (unsigned int j = 0; j < tier_n_places(job->tier); j++)
+			there = there || tier_place(job->tier, j) == (int)i;
 		*(there ? &job->moved.already : &job->moved.moved) += bytes;
 	}
 	job->moved.absent = residency.absent + residency.swapped;

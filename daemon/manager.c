@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -11,6 +12,7 @@
 
 #include "clock.h"
 #include "connection.h"
+#include "dax-device.h"
 #include "helper-client.h"
 #include "hotplug.h"
 #include "kernfile.h"
@@ -258,6 +260,11 @@ struct storage *manager_storage(struct manager *m, const char *name)
 	return m->module && g_str_equal(name, m->module->name) ? m->module : NULL;
 }
 
+bool manager_can_place(const struct manager *m, const struct tier *t)
+{
+	return tier_has_pages(t) || (tier_is_pool(t) && m->storage == m->module);
+}
+
 uint64_t manager_capacity(struct manager *m)
 {
 	const GPtrArray *tiers = inventory_tiers(m->inventory);
@@ -266,7 +273,7 @@ uint64_t manager_capacity(struct manager *m)
 	for (unsigned int i = 0; i < tiers->len; i++) {
 		const struct tier *t = tiers->pdata[i];
 
-		if (tier_has_pages(t))
+		if (manager_can_place(m, t))
 			sum += t->capacity;
 	}
 	return sum;
@@ -303,7 +310,7 @@ static void make_default_placement(struct manager *m)
 		const char *name = m->config->default_prefer->pdata[i];
 		struct tier *t = inventory_tier(m->inventory, name);
 
-		if (t && tier_has_pages(t))
+		if (t && manager_can_place(m, t))
 			g_ptr_array_add(p->prefer, g_strdup(name));
 		else
 			log_line(LOG_NOTICE, LOG_TIER_WARNING, name,
@@ -377,7 +384,7 @@ static void tell_status(struct manager *m)
 	unsigned int usable = 0;
 
 	for (unsigned int i = 0; i < tiers->len; i++)
-		usable += tier_has_pages(tiers->pdata[i]);
+		usable += manager_can_place(m, tiers->pdata[i]);
 	sd_notifyf(0, "STATUS=%u tiers, %u take pages%s", tiers->len, usable,
 		   m->dry_run ? "; dry run" : "");
 }
@@ -389,6 +396,8 @@ static int refresh(struct manager *m, const struct config *config)
 	int r;
 
 	r = inventory_refresh(m->inventory, config, in_use, m, &changed);
+	if (r >= 0 && m->module)
+		storage_module_learn(m->module, m->inventory);
 	if (r < 0 || !changed)
 		return r;
 	log_line(LOG_INFO, LOG_TIERS_CHANGED, NULL, "tiers changed: %u, %u before",
@@ -521,6 +530,22 @@ static int open_ledger(struct manager *m)
 	return r;
 }
 
+/* By morsel-helper; a daemon that root started has none, and may itself. */
+static int open_device(const char *path, char **ret_text, void *userdata)
+{
+	const struct manager *m = userdata;
+	int fd = -ENOENT;
+
+	if (m->real_root && m->options.helper_path)
+		fd = helper_client_open_device(path, ret_text);
+	if (fd == -ENOENT && g_str_has_prefix(path, "dev/dax")) {
+		g_clear_pointer(ret_text, g_free);
+		fd = dax_device_open(m->root_fd, m->options.config_path, path + strlen("dev/"),
+				     ret_text);
+	}
+	return fd;
+}
+
 /*
  * The module is opened where new morsels are not to be its, too: older ones are. It is looked for now only: a daemon
  * that changes its storage while it serves would leave nobody certain of what he gets.
@@ -528,11 +553,11 @@ static int open_ledger(struct manager *m)
 static void choose_storage(struct manager *m)
 {
 	bool lasting = m->state_fd >= 0 && !m->dry_run;
-	bool helper = m->real_root && m->options.helper_path;
+	const struct module_opener opener = { .open = open_device, .userdata = m };
 
 	m->module_facts.wish = m->config->storage;
-	storage_module_open(m->root_fd, lasting ? m->state_fd : -1,
-			    helper ? helper_client_open : NULL, &m->module_facts.probe, &m->module);
+	storage_module_open(m->root_fd, lasting ? m->state_fd : -1, &opener, &m->module_facts.probe,
+			    &m->module);
 	m->storage = module_is_chosen(&m->module_facts) ? m->module : m->node;
 	if (m->config->storage == STORAGE_MODULE && m->storage == m->node)
 		m->create_refusal = module_refusal(&m->module_facts);
@@ -571,15 +596,18 @@ static int read_machine(struct manager *m)
 	r = inventory_new(m->root_fd, m->real_root, &m->inventory);
 	if (r < 0)
 		return fail(r, "inventory", NULL);
-	r = inventory_refresh(m->inventory, m->config, NULL, NULL, &changed);
-	if (r < 0)
-		return fail(r, "cannot read the machine's memory", NULL);
-	log_warnings(m);
-	make_default_placement(m);
 	r = storage_node_new(m->root_fd, &m->node);
 	if (r < 0)
 		return fail(r, "node storage", NULL);
 	choose_storage(m);
+	inventory_set_module(m->inventory, m->module != NULL);
+	r = inventory_refresh(m->inventory, m->config, NULL, NULL, &changed);
+	if (r < 0)
+		return fail(r, "cannot read the machine's memory", NULL);
+	if (m->module)
+		storage_module_learn(m->module, m->inventory);
+	log_warnings(m);
+	make_default_placement(m);
 	return 0;
 }
 

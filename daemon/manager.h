@@ -116,7 +116,9 @@ void manager_connection_gone(struct manager *m, struct connection *c);
 /* The one of that name; NULL: it is not to be had. */
 struct storage *manager_storage(struct manager *m, const char *name);
 
-/* Bytes of the tiers where pages can be placed now. */
+/* Can new morsels be placed there now? */
+bool manager_can_place(const struct manager *m, const struct tier *t);
+/* Bytes of the tiers where new morsels can be placed now. */
 uint64_t manager_capacity(struct manager *m);
 /* Morsels that the keeper has. */
 unsigned int manager_kept(const struct manager *m);

@@ -321,7 +321,13 @@ int move_call(struct call *call, sd_bus_error *error)
 	r = morsel_bus_find_tier(call->manager, tier_name, &t, error);
 	if (r < 0)
 		return r;
-	if (!tier_has_pages(t))
+	if (tier_is_pool(t) && m->storage != call->manager->module)
+		return bus_error_setf(
+			error, ERROR_TIER_OFFLINE,
+			"tier %s is a dax device, where only the module's morsels lie;"
+			" '%s' is the storage %s's",
+			t->name, m->name, m->storage->name);
+	if (!tier_has_pages(t) && !tier_is_pool(t))
 		return bus_error_setf(error, ERROR_TIER_OFFLINE, "tier %s is %s%s%s", t->name,
 				      tier_state_to_string(t->state),
 				      t->state_reason[0] ? ": " : "", t->state_reason);

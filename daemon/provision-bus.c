@@ -9,6 +9,7 @@
 #include "manager.h"
 #include "provision-parse.h"
 #include "provision.h"
+#include "storage-module-open.h"
 
 struct options {
 	const char *mode, *as, *zone;
@@ -98,6 +99,9 @@ static int start(struct call *call, enum helper_verb verb, const struct bus_opti
 	r = read_words(&o, &w, error);
 	if (r < 0)
 		return r;
+	/* What is a pool cannot be taken away, nor changed. */
+	if (!o.dry_run && call->manager->module)
+		storage_module_release_devices(call->manager->module);
 	r = jobs_provision(call->manager->jobs, provision_new(verb, memory, &w), call->caller,
 			   call->connection,
 			   call->connection->caller ? NULL

@@ -46,14 +46,14 @@ static void query_run(struct work *w)
 							  NULL);
 }
 
-static int append_nodes(sd_bus_message *m, const GArray *by_node)
+static int append_nodes(sd_bus_message *m, const struct inventory *inv, const GArray *by_node)
 {
 	int r;
 
 	for (unsigned int i = 0; by_node && i < by_node->len; i++) {
 		uint64_t bytes = g_array_index(by_node, uint64_t, i);
 
-		if (bytes == 0)
+		if (bytes == 0 || !inventory_is_node(inv, (int)i))
 			continue;
 		r = sd_bus_message_append(m, "{ut}", i, bytes);
 		if (r < 0)
@@ -107,7 +107,7 @@ static int append_residency(sd_bus_message *m, struct manager *manager,
 	if (r >= 0)
 		r = bus_open_array(m, "nodes", "a{ut}");
 	if (r >= 0)
-		r = append_nodes(m, res->by_node);
+		r = append_nodes(m, manager->inventory, res->by_node);
 	if (r >= 0)
 		r = bus_close_array(m);
 	if (r < 0)
@@ -115,7 +115,7 @@ static int append_residency(sd_bus_message *m, struct manager *manager,
 	return sd_bus_message_close_container(m);
 }
 
-static int append_ranges(sd_bus_message *m, const GArray *ranges)
+static int append_ranges(sd_bus_message *m, const struct inventory *inv, const GArray *ranges)
 {
 	int r;
 
@@ -134,7 +134,7 @@ static int append_ranges(sd_bus_message *m, const GArray *ranges)
 		if (r >= 0)
 			r = bus_open_array(m, "nodes", "a{ut}");
 		if (r >= 0)
-			r = append_nodes(m, range->by_node);
+			r = append_nodes(m, inv, range->by_node);
 		if (r >= 0)
 			r = bus_close_array(m);
 		if (r >= 0)
@@ -157,7 +157,7 @@ static int answer(struct query *q)
 		g_autoptr(GArray)
 			ranges = explain_ranges(q->pieces, q->morsel, q->late.manager->inventory);
 
-		r = append_ranges(reply, ranges);
+		r = append_ranges(reply, q->late.manager->inventory, ranges);
 	} else {
 		r = append_residency(reply, q->late.manager, &q->residency);
 	}

@@ -216,10 +216,9 @@ static int find_pools(struct module_mover *m, const struct tier *tier, char **re
 {
 	int r = -ENODEV;
 
-	for (unsigned int i = 0; i < tier->nodes->len && m->n_pools < MORSEL_MAX_TIERS; i++) {
+	for (unsigned int i = 0; i < tier_n_places(tier) && m->n_pools < MORSEL_MAX_TIERS; i++) {
 		g_clear_pointer(ret_error, g_free);
-		r = module_pool_get(m->o->module, tier, g_array_index(tier->nodes, int, i),
-				    ret_error);
+		r = module_pool_get(m->o->module, tier, tier_place(tier, i), ret_error);
 		if (r > 0)
 			m->pools[m->n_pools++] = (uint32_t)r;
 	}
@@ -236,7 +235,7 @@ static int check_move(const struct storage_object *o, uint64_t offset, uint64_t 
 
 	if (r < 0)
 		return r;
-	if (!tier_has_pages(tier)) {
+	if (!module_tier_takes(tier)) {
 		*ret_error = tier_refusal(tier);
 		return -ENODEV;
 	}

@@ -26,14 +26,15 @@ static uint32_t instance_of(int state_fd)
 	return (uint32_t)(x >> 33);
 }
 
-static int open_device(int root_fd, int (*helper)(const char *path))
+static int open_device(int root_fd, const struct module_opener *opener)
 {
 	int fd = openat(root_fd, DEVICE, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
 	if (fd < 0)
 		fd = -errno;
-	if ((fd == -EACCES || fd == -EPERM) && helper) {
-		int theirs = helper(DEVICE);
+	if ((fd == -EACCES || fd == -EPERM) && opener) {
+		g_autofree char *text = NULL;
+		int theirs = opener->open(DEVICE, &text, opener->userdata);
 
 		/* Without a helper what matters is why we could not. */
 		if (theirs != -ENOENT)
@@ -61,14 +62,14 @@ static void say_hello(int fd, struct module_probe *probe)
 	}
 }
 
-void storage_module_open(int root_fd, int state_fd, int (*helper)(const char *path),
+void storage_module_open(int root_fd, int state_fd, const struct module_opener *opener,
 			 struct module_probe *ret_probe, struct storage **ret_storage)
 {
 	struct module_probe probe = { .state = MODULE_READY };
 	int fd, r;
 
 	*ret_storage = NULL;
-	fd = open_device(root_fd, helper);
+	fd = open_device(root_fd, opener);
 	if (fd < 0) {
 		probe.state = fd == -ENOENT ? MODULE_ABSENT : MODULE_CLOSED;
 		probe.error = fd;
@@ -85,6 +86,8 @@ void storage_module_open(int root_fd, int state_fd, int (*helper)(const char *pa
 		if (r < 0) {
 			probe.state = MODULE_FAILED;
 			probe.error = r;
+		} else if (opener) {
+			storage_module_set_opener(*ret_storage, opener);
 		}
 	}
 	*ret_probe = probe;

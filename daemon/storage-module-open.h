@@ -29,15 +29,31 @@ struct module_probe {
 };
 
 /*
- * Open the module's device, by helper (may be NULL; returns a descriptor or -errno) where this process may not, and see who
- * answers. state_fd: the state directory, -1: none. *ret_storage: NULL unless the state is
+ * Who opens a device for us: "dev/morsel", or a dax device that is morsel's ("dev/dax0.0"). A descriptor or -errno, with a
+ * text or NULL; -ENOENT: nobody does. Any thread.
+ */
+struct module_opener {
+	int (*open)(const char *path, char **ret_text, void *userdata);
+	void *userdata;
+};
+
+/*
+ * Open the module's device, by opener (may be NULL) where this process may not, and see who answers. Dax devices
+ * are opened by it alone. state_fd: the state directory, -1: none. *ret_storage: NULL unless the state is
  * MODULE_READY.
  */
-void storage_module_open(int root_fd, int state_fd, int (*helper)(const char *path),
+void storage_module_open(int root_fd, int state_fd, const struct module_opener *opener,
 			 struct module_probe *ret_probe, struct storage **ret_storage);
 /* fd: the control descriptor, taken over on failure too. instance: which daemon we are, 31 bits. */
 int storage_module_new_with(int root_fd, int fd, uint32_t instance, const struct module_sys *sys,
 			    struct storage **ret_storage);
+void storage_module_set_opener(struct storage *s, const struct module_opener *opener);
+/* What the tiers' devices are, so that pools are known for theirs: after each refresh of the inventory. */
+void storage_module_learn(struct storage *s, const struct inventory *inv);
+/* Bytes of a tier that is a pool (tier_is_pool()) that no morsel has: all, before there is one. */
+uint64_t storage_module_tier_free(struct storage *s, const struct tier *tier);
+/* Let go of the devices of pools that nothing lies on, nor may come to lie on. */
+void storage_module_release_devices(struct storage *s);
 /* Gives back what is empty, so that the module can be unloaded. Takes NULL, returns NULL. */
 struct storage *storage_module_free(struct storage *s);
 

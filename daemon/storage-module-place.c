@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "storage-module.h"
 #include "storage-node-policy.h"
 
 /* The module's limit for one weight. */
@@ -33,9 +34,9 @@ static bool has_pool(const struct placing *x, uint32_t id)
 static int add_tier(struct placing *x, const struct tier *t, unsigned int weight, bool named,
 		    char **ret_error)
 {
-	for (unsigned int i = 0; i < t->nodes->len && x->n < MORSEL_MAX_TIERS; i++) {
+	for (unsigned int i = 0; i < tier_n_places(t) && x->n < MORSEL_MAX_TIERS; i++) {
 		g_autofree char *error = NULL;
-		int id = x->pool(t, g_array_index(t->nodes, int, i), x->userdata, &error);
+		int id = x->pool(t, tier_place(t, i), x->userdata, &error);
 
 		if (id < 0 && named && x->strict) {
 			*ret_error = g_steal_pointer(&error);
@@ -46,7 +47,7 @@ static int add_tier(struct placing *x, const struct tier *t, unsigned int weight
 		x->list.pools[x->n] = (uint32_t)id;
 		if (weight > 0)
 			x->list.weights[x->n] =
-				CLAMP(weight * x->shares / t->nodes->len, 1, WEIGHT_MAX);
+				CLAMP(weight * x->shares / tier_n_places(t), 1, WEIGHT_MAX);
 		x->n++;
 	}
 	return 0;
@@ -76,7 +77,7 @@ static int add_names(struct placing *x, const char *option, const GPtrArray *nam
 			return r;
 		if (!t)
 			continue;
-		if (!tier_has_pages(t)) {
+		if (!module_tier_takes(t)) {
 			refused = t;
 			continue;
 		}
@@ -105,8 +106,8 @@ static int add_spread(struct placing *x, char **ret_error)
 		const struct tier *t = inventory_tier(x->inv, w->tier);
 
 		most = MAX(most, w->weight);
-		if (t && t->nodes->len > 0 && x->shares % t->nodes->len != 0)
-			x->shares *= t->nodes->len;
+		if (t && tier_n_places(t) > 0 && x->shares % tier_n_places(t) != 0)
+			x->shares *= tier_n_places(t);
 	}
 	x->shares = MIN(x->shares, WEIGHT_MAX / most);
 	for (unsigned int i = 0; i < spread->len; i++) {
@@ -118,7 +119,7 @@ static int add_spread(struct placing *x, char **ret_error)
 			return r;
 		if (!t)
 			continue;
-		if (!tier_has_pages(t)) {
+		if (!module_tier_takes(t)) {
 			g_autofree char *text = NULL;
 
 			if (!x->strict)
@@ -153,7 +154,7 @@ int module_place(const struct inventory *inv, const struct placement *p, bool st
 	if (r < 0)
 		return r;
 	for (unsigned int i = 0; (!p || p->allow->len == 0) && i < tiers->len; i++)
-		if (tier_has_pages(tiers->pdata[i]))
+		if (module_tier_takes(tiers->pdata[i]))
 			(void)add_tier(&x, tiers->pdata[i], 0, false, NULL);
 	if (x.n == 0) {
 		*ret_error =

@@ -18,8 +18,8 @@
  * A list has room for MORSEL_MAX_TIERS pools; what does not fit comes from the end.
  */
 
-/* The pool of a tier's node, made if need be: its id, or -errno with a text. */
-typedef int (*module_pool_t)(const struct tier *tier, int node, void *userdata, char **ret_error);
+/* The pool of a tier's node or place, made if need be: its id, or -errno with a text. */
+typedef int (*module_pool_t)(const struct tier *tier, int place, void *userdata, char **ret_error);
 
 /*
  * p: checked (placement_check), or NULL. strict: as storage_ops.create wants it: of prefer and allow, tiers that take no

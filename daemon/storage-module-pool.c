@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "numlist.h"
 #include "storage-module.h"
 #include "storage-node-room.h"
 
@@ -42,7 +43,9 @@ static bool node_has_cpus(const struct module_storage *m, int node)
 
 int module_pools_scan(struct module_storage *m)
 {
-	g_array_set_size(m->pools, 0);
+	g_autoptr(GArray) before = m->pools;
+
+	m->pools = g_array_new(false, true, sizeof(struct module_pool));
 	for (uint32_t id = 1; id <= MORSEL_MAX_POOLS; id++) {
 		struct morsel_pool_stat stat = { .size = sizeof(stat), .pool = id };
 		struct module_pool pool = { .id = id };
@@ -54,6 +57,14 @@ int module_pools_scan(struct module_storage *m)
 			return r;
 		pool.tier = stat.tier;
 		pool.node = stat.kind == MORSEL_POOL_NODE ? stat.node : -1;
+		pool.start = stat.kind == MORSEL_POOL_DAX ? stat.start : 0;
+		for (unsigned int i = 0; i < before->len; i++) {
+			const struct module_pool *old =
+				&g_array_index(before, struct module_pool, i);
+
+			if (old->id == id && old->start == pool.start)
+				pool.ours = old->ours;
+		}
 		g_array_append_val(m->pools, pool);
 	}
 	return 0;
@@ -70,13 +81,19 @@ static const struct module_pool *find_node(const struct module_storage *m, int n
 	return NULL;
 }
 
+static const struct module_pool *find_place(const struct module_storage *m, const struct tier *tier,
+					    int place)
+{
+	return tier->place >= 0 ? module_pool_of_device(m, tier->start) : find_node(m, place);
+}
+
 /* One number for all nodes of a tier, and one that no other tier has. */
-static uint32_t tier_number(const struct module_storage *m, const struct tier *tier)
+uint32_t module_tier_number(const struct module_storage *m, const struct tier *tier)
 {
 	unsigned int used = 0;
 
-	for (unsigned int i = 0; i < tier->nodes->len; i++) {
-		const struct module_pool *pool = find_node(m, g_array_index(tier->nodes, int, i));
+	for (unsigned int i = 0; i < tier_n_places(tier); i++) {
+		const struct module_pool *pool = find_place(m, tier, tier_place(tier, i));
 
 		if (pool)
 			return pool->tier;
@@ -89,13 +106,14 @@ static uint32_t tier_number(const struct module_storage *m, const struct tier *t
 	return MORSEL_MAX_TIERS - 1;
 }
 
-static int make_pool(struct module_storage *m, const struct tier *tier, int node, char **ret_error)
+static int make_node_pool(struct module_storage *m, const struct tier *tier, int node,
+			  char **ret_error)
 {
 	static const char *const total[] = { "MemTotal:", NULL };
 	struct morsel_pool_create create = {
 		.size = sizeof(create),
 		.kind = MORSEL_POOL_NODE,
-		.tier = tier_number(m, tier),
+		.tier = module_tier_number(m, tier),
 		.node = node,
 	};
 	uint64_t bytes = node_meminfo(m->root_fd, node, total);
@@ -123,33 +141,51 @@ static int make_pool(struct module_storage *m, const struct tier *tier, int node
 	return (int)pool.id;
 }
 
-int module_pool_get(struct module_storage *m, const struct tier *tier, int node, char **ret_error)
+int module_pool_get(struct module_storage *m, const struct tier *tier, int place, char **ret_error)
 {
 	const struct module_pool *pool;
 	int r;
 
 	pthread_mutex_lock(&m->lock);
-	pool = find_node(m, node);
+	pool = find_place(m, tier, place);
 	if (!pool && module_pools_scan(m) >= 0) /* another daemon's will do */
-		pool = find_node(m, node);
-	r = pool ? (int)pool->id : make_pool(m, tier, node, ret_error);
+		pool = find_place(m, tier, place);
+	if (pool)
+		r = (int)pool->id;
+	else if (tier->place >= 0)
+		r = module_device_pool(m, tier, ret_error);
+	else
+		r = make_node_pool(m, tier, place, ret_error);
 	pthread_mutex_unlock(&m->lock);
 	return r;
 }
 
-int module_pool_node(struct module_storage *m, uint32_t id)
+static int place_of(const struct module_storage *m, const struct module_pool *pool)
 {
-	int node = -1;
+	if (pool->node >= 0)
+		return pool->node;
+	for (unsigned int i = 0; i < m->devices->len; i++) {
+		const struct module_device *d = &g_array_index(m->devices, struct module_device, i);
+
+		if (d->start == pool->start)
+			return d->place;
+	}
+	return NODE_MAX;
+}
+
+int module_pool_place(struct module_storage *m, uint32_t id)
+{
+	int place = -1;
 
 	pthread_mutex_lock(&m->lock);
 	for (unsigned int i = 0; i < m->pools->len; i++) {
 		const struct module_pool *pool = &g_array_index(m->pools, struct module_pool, i);
 
 		if (pool->id == id)
-			node = pool->node;
+			place = place_of(m, pool);
 	}
 	pthread_mutex_unlock(&m->lock);
-	return node;
+	return place;
 }
 
 static int destroy(struct module_storage *m, unsigned long request, uint64_t id)
@@ -174,7 +210,7 @@ void module_pools_release(struct module_storage *m)
 	for (unsigned int i = 0; i < m->pools->len; i++) {
 		const struct module_pool *pool = &g_array_index(m->pools, struct module_pool, i);
 
-		if (pool->node >= 0)
+		if (pool->node >= 0 || pool->ours)
 			(void)destroy(m, MORSEL_IOC_POOL_DESTROY, pool->id);
 	}
 	g_hash_table_iter_init(&iter, m->accounts);

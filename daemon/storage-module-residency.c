@@ -12,7 +12,7 @@ struct module_look {
 	struct storage_object *o;
 	struct storage_residency *res;
 	GArray *runs;			 /* or NULL */
-	int nodes[MORSEL_MAX_POOLS + 1]; /* of pools; -1: unknown */
+	int nodes[MORSEL_MAX_POOLS + 1]; /* places of pools; -1: unknown */
 };
 
 /* pool_bytes, and codes by granule where codes is not NULL. */
@@ -203,7 +203,7 @@ int module_residency(struct storage_object *o, uint64_t offset, uint64_t length,
 	if (length % 4096 != 0)
 		return -EINVAL;
 	for (unsigned int i = 1; i <= MORSEL_MAX_POOLS; i++)
-		l.nodes[i] = module_pool_node(o->module, i);
+		l.nodes[i] = module_pool_place(o->module, i);
 	storage_residency_init(&res);
 	res.offset = offset;
 	res.length = length;

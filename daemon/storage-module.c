@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "storage-module-open.h"
 #include "storage-module-place.h"
 
 G_STATIC_ASSERT(GRANULE_SIZE == MORSEL_GRANULE);
@@ -96,9 +95,9 @@ static int check_size(const struct storage_object *o, char **ret_error)
 	return 0;
 }
 
-static int get_pool(const struct tier *tier, int node, void *userdata, char **ret_error)
+static int get_pool(const struct tier *tier, int place, void *userdata, char **ret_error)
 {
-	return module_pool_get(userdata, tier, node, ret_error);
+	return module_pool_get(userdata, tier, place, ret_error);
 }
 
 static int create_object(struct storage_object *o, uid_t owner, char **ret_error)
@@ -394,6 +393,7 @@ int storage_module_new_with(int root_fd, int fd, uint32_t instance, const struct
 	m->instance = instance & INT32_MAX;
 	pthread_mutex_init(&m->lock, NULL);
 	m->pools = g_array_new(false, true, sizeof(struct module_pool));
+	m->devices = g_array_new(false, true, sizeof(struct module_device));
 	m->accounts = g_hash_table_new(NULL, NULL);
 	r = module_pools_scan(m);
 	if (r < 0) {
@@ -404,6 +404,11 @@ int storage_module_new_with(int root_fd, int fd, uint32_t instance, const struct
 	return 0;
 }
 
+void storage_module_set_opener(struct storage *s, const struct module_opener *opener)
+{
+	((struct module_storage *)s)->opener = *opener;
+}
+
 struct storage *storage_module_free(struct storage *s)
 {
 	struct module_storage *m = (struct module_storage *)s;
@@ -412,6 +417,9 @@ struct storage *storage_module_free(struct storage *s)
 		return NULL;
 	module_pools_release(m);
 	g_array_unref(m->pools);
+	for (unsigned int i = 0; i < m->devices->len; i++)
+		g_free(g_array_index(m->devices, struct module_device, i).text);
+	g_array_unref(m->devices);
 	g_hash_table_unref(m->accounts);
 	pthread_mutex_destroy(&m->lock);
 	close(m->fd);

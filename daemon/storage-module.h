@@ -4,6 +4,7 @@
 /* Locks are POSIX's: the thread sanitizer sees through them, unlike GLib's. */
 #include <pthread.h>
 
+#include "storage-module-open.h"
 #include "storage-module-sys.h"
 #include "storage.h"
 
@@ -20,20 +21,34 @@
  * that no registry knows.
  */
 
-/* A pool for each node that memory was wanted of. */
+/* A pool for each node, or device, that memory was wanted of. */
 struct module_pool {
 	uint32_t id, tier;
-	int node;
+	int node;	/* -1: it is a device */
+	uint64_t start; /* the device's physical address */
+	bool ours;	/* of a device that was given to morsel: for us to give back */
+};
+
+/* A tier's device: what its pool's bytes count as. */
+struct module_device {
+	uint64_t start;
+	int place;
+	uint64_t
+		not_before; /* after a failure it is not tried again before then (monotonic clock) */
+	int error;	    /* that one, with */
+	char *text;
 };
 
 struct module_storage {
 	struct storage base;
 	int root_fd, fd; /* owned */
 	const struct module_sys *sys;
+	struct module_opener opener;
 	uint32_t instance; /* of 31 bits */
 
 	pthread_mutex_t lock; /* of what is below */
 	GArray *pools;	      /* of struct module_pool */
+	GArray *devices;      /* of struct module_device */
 	GHashTable *accounts; /* uids that have one, a set */
 };
 
@@ -57,13 +72,24 @@ uint64_t module_account(const struct module_storage *m, uid_t owner);
 int module_check_range(const struct storage_object *o, uint64_t offset, uint64_t length,
 		       char **ret_error);
 
+/* Can pages lie on the tier? */
+static inline bool module_tier_takes(const struct tier *t)
+{
+	return tier_has_pages(t) || tier_is_pool(t);
+}
+
 /*
- * The id of the node's pool, which is made when there is none. So large may it grow: the node's memory less
- * what the kernel and programs need of it, see storage-module-pool.c. -errno with a text. Any thread.
+ * The id of the pool of a tier's place (tier_place()), which is made when there is none. So large may a node's grow: the node's
+ * memory less what the kernel and programs need of it, see storage-module-pool.c; a device's is all of it. -errno with a
+ * text. Any thread.
  */
-int module_pool_get(struct module_storage *m, const struct tier *tier, int node, char **ret_error);
-/* The node of a pool, -1: unknown. */
-int module_pool_node(struct module_storage *m, uint32_t id);
+int module_pool_get(struct module_storage *m, const struct tier *tier, int place, char **ret_error);
+/* With lock held. */
+int module_device_pool(struct module_storage *m, const struct tier *tier, char **ret_error);
+const struct module_pool *module_pool_of_device(const struct module_storage *m, uint64_t start);
+uint32_t module_tier_number(const struct module_storage *m, const struct tier *tier);
+/* The place that a pool's bytes are counted by; NODE_MAX: a device that no tier has. -1: there is no such pool. */
+int module_pool_place(struct module_storage *m, uint32_t id);
 /* Learn what pools there are. */
 int module_pools_scan(struct module_storage *m);
 /* If there is no object at all any more: give all pools and accounts back. */

@@ -180,6 +180,8 @@ static void test_errors(void)
 		{ "[tier a]\nLatency.x=1\n", "2: Latency.x=1: ", "number of a node" },
 		{ "[tier a]\nBandwidth=1G\n", "2: Bandwidth=1G: ", "in MB/s" },
 		{ "[tier a]\nDevice=dax0.0\n", "2: Device=dax0.0: ", "a path" },
+		{ "[tier a]\nUuid=dax0.0\n", "2: Uuid=dax0.0: ", "a UUID" },
+		{ "[tier a]\nVolatile=perhaps\n", "2: Volatile=perhaps: ", "yes or no" },
 		{ "[daemon]\nJobThreads=\x01\n", "2: JobThreads=?: ", "from 1 to 8" },
 		{ "[daemon]\n\xff\n", "2: ", "not UTF-8" },
 	};
@@ -214,6 +216,10 @@ static void test_between_sections(void)
 	tree_write(&t, "morseld.conf", "[tier a]\nNode=1\nDevice=/dev/dax0.0\n");
 	g_assert_cmpint(load(&t, &c, &message), ==, -EINVAL);
 	g_assert_nonnull(strstr(message, "Node= and Device="));
+	g_clear_pointer(&message, g_free);
+	tree_write(&t, "morseld.conf", "[tier a]\nNode=1\nVolatile=yes\n");
+	g_assert_cmpint(load(&t, &c, &message), ==, -EINVAL);
+	g_assert_nonnull(strstr(message, "which Uuid= or Device= must name"));
 	g_clear_pointer(&message, g_free);
 	tree_write(&t, "morseld.conf", "[tier a]\nDevice=/dev/d\n[tier b]\nDevice=/dev/d\n");
 	g_assert_cmpint(load(&t, &c, &message), ==, -EINVAL);
@@ -305,7 +311,7 @@ static void test_example(void)
 	tree_write(&t, "morseld.conf", opened->str);
 	if (load(&t, &c, &message) < 0)
 		g_error("%s", message);
-	g_assert_cmpuint(keys, ==, 29);
+	g_assert_cmpuint(keys, ==, 31);
 	g_assert_cmpuint(c->move_bandwidth, ==, defaults->move_bandwidth);
 	g_assert_cmpuint(c->job_threads, ==, defaults->job_threads);
 	same_limits(&c->user_limits, &defaults->user_limits);
@@ -319,7 +325,7 @@ static void test_example(void)
 	}
 	g_assert_cmpuint(c->default_prefer->len, ==, 0);
 	g_assert_cmpuint(c->default_page_size, ==, defaults->default_page_size);
-	g_assert_cmpuint(c->tiers->len, ==, 2);
+	g_assert_cmpuint(c->tiers->len, ==, 3);
 	config_free(c);
 	config_free(defaults);
 	tree_done(&t);

@@ -2,9 +2,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "fake-inventory.h"
+#include "numlist.h"
 #include "storage-module-open.h"
 #include "storage-module-place.h"
 #include "storage-module.h"
@@ -14,6 +16,10 @@
 #define PAGE UINT64_C(4096)
 
 /* --- A model of the module: enough of its contract for one daemon ---------------------------- */
+
+/* Of the one dax device. */
+#define DAX_START (UINT64_C(32) << 30)
+#define DAX_PLACE 4
 
 struct fake_object {
 	uint64_t id, bytes, account;
@@ -36,6 +42,8 @@ static struct {
 	unsigned int interrupt; /* so many calls end with EINTR, a move after one range */
 	uint64_t pinned;	/* offset of a page that does not move, 1: none */
 	unsigned int moves;
+	unsigned int opened; /* the dax device */
+	int open_error;
 } fake;
 
 static struct fake_object *fake_find(uint64_t id)
@@ -67,6 +75,9 @@ static int fake_pool_stat(struct morsel_pool_stat *a)
 	a->kind = p->kind;
 	a->tier = p->tier;
 	a->node = p->node;
+	a->max_bytes = p->max_bytes;
+	a->free_bytes = fake.room[a->pool];
+	a->start = p->kind == MORSEL_POOL_DAX ? DAX_START : 0;
 	return 0;
 }
 
@@ -867,6 +878,161 @@ static void test_open(void)
 	tree_done(&tree);
 }
 
+/* --- A tier that is a dax device -------------------------------------------------------------- */
+
+static int open_dax(const char *path, char **ret_text, void *userdata)
+{
+	g_assert_cmpstr(path, ==, "dev/dax0.0");
+	fake.opened++;
+	if (fake.open_error) {
+		*ret_text = g_strdup("dax0.0 is in use");
+		return fake.open_error;
+	}
+	return memfd_create("dax", MFD_CLOEXEC);
+}
+
+static struct tier *give_dax(struct fixture *f)
+{
+	struct tier *t = inventory_tier(f->inv, "dax0");
+
+	t->device = (char *)"/dev/dax0.0";
+	t->place = DAX_PLACE;
+	t->start = DAX_START;
+	t->capacity = 64 * MIB + 4096; /* the rest of a granule is left over */
+	t->pool = true;
+	t->state = TIER_ONLINE;
+	storage_module_set_opener(f->s, &(struct module_opener){ open_dax, NULL });
+	storage_module_learn(f->s, f->inv);
+	return t;
+}
+
+static void restart(struct fixture *f)
+{
+	storage_module_free(f->s);
+	new_storage(f);
+	storage_module_set_opener(f->s, &(struct module_opener){ open_dax, NULL });
+	storage_module_learn(f->s, f->inv);
+}
+
+static uint64_t bytes_at(struct fixture *f, struct storage_object *o, int place)
+{
+	struct storage_residency res;
+	uint64_t bytes = 0;
+
+	g_assert_cmpint(f->s->ops->residency(o, 0, o->size, true, NULL, NULL, &res, NULL), ==, 0);
+	if ((unsigned int)place < res.by_node->len)
+		bytes = g_array_index(res.by_node, uint64_t, place);
+	storage_residency_done(&res);
+	return bytes;
+}
+
+static void test_dax(struct fixture *f, gconstpointer data)
+{
+	struct tier *dax = give_dax(f);
+	g_autoptr(Placement) p = prefer("dax0");
+	struct storage_move_result result;
+	struct storage_object *o;
+	g_autofree char *error = NULL;
+	struct storage_spec spec;
+	uint32_t pool;
+
+	g_assert_cmpuint(storage_module_tier_free(f->s, dax), ==, 64 * MIB);
+	o = create(f, 8 * MIB, p);
+	pool = pool_of(-1);
+	g_assert_cmpuint(fake.pools[pool].kind, ==, MORSEL_POOL_DAX);
+	g_assert_cmpuint(fake.pools[pool].max_bytes, ==, 64 * MIB);
+	g_assert_cmpuint(o->list.pools[0], ==, pool);
+	populate(f, o, 0, 8 * MIB);
+	g_assert_cmpuint(bytes_at(f, o, DAX_PLACE), ==, 8 * MIB);
+	g_assert_cmpuint(storage_module_tier_free(f->s, dax), ==, 56 * MIB);
+	move(f, o, "dram0", 0, 8 * MIB, &result);
+	storage_move_result_done(&result);
+	move(f, o, "dax0", 0, 4 * MIB, &result);
+	g_assert_cmpuint(result.moved, ==, 4 * MIB);
+	storage_move_result_done(&result);
+	g_assert_cmpuint(bytes_at(f, o, DAX_PLACE), ==, 4 * MIB);
+
+	/* The next daemon knows it by where it is, and makes no other. */
+	f->s->ops->free(o);
+	restart(f);
+	spec = spec_of(100, 8 * MIB, p);
+	g_assert_cmpint(f->s->ops->adopt(f->s, f->inv, &spec, PAGES_4K, -1, &o, &error), ==, 0);
+	g_assert_cmpuint(bytes_at(f, o, DAX_PLACE), ==, 4 * MIB);
+	g_assert_cmpuint(fake.opened, ==, 1);
+
+	/* Taken from morsel while bytes lie there: no more come, and these are still told of. */
+	dax->pool = false;
+	dax->state = TIER_OFFLINE;
+	storage_module_learn(f->s, f->inv);
+	g_assert_cmpuint(bytes_at(f, o, DAX_PLACE), ==, 4 * MIB);
+	g_assert_cmpint(f->s->ops->move(o, 0, 8 * MIB, dax, 0, NULL, NULL, &result, &error), ==,
+			-ENODEV);
+	/* A device that no tier has any more. */
+	dax->place = -1;
+	f->s->ops->free(o);
+	restart(f);
+	g_clear_pointer(&error, g_free);
+	g_assert_cmpint(f->s->ops->adopt(f->s, f->inv, &spec, PAGES_4K, -1, &o, &error), ==, 0);
+	g_assert_cmpuint(bytes_at(f, o, NODE_MAX), ==, 4 * MIB);
+	f->s->ops->destroy(o);
+	f->s->ops->free(o);
+}
+
+/* What cannot be had is said, and not asked for again with each morsel. */
+static void test_dax_refused(struct fixture *f, gconstpointer data)
+{
+	g_autoptr(Placement) p = prefer("dax0");
+	struct storage_object *o;
+	g_autofree char *error = NULL;
+
+	give_dax(f);
+	fake.open_error = -EBUSY;
+	g_assert_cmpint(try_create(f, MIB, p, &o, &error), ==, -EBUSY);
+	g_assert_cmpstr(error, ==,
+			"tier 'dax0': /dev/dax0.0 cannot be had for a pool of the module: "
+			"dax0.0 is in use");
+	/* Who does not name it does without. */
+	o = create(f, MIB, NULL);
+	f->s->ops->free(o);
+	g_assert_cmpuint(fake.opened, ==, 1);
+	fake.open_error = 0;
+	g_clear_pointer(&error, g_free);
+	g_assert_cmpint(try_create(f, MIB, p, &o, &error), ==, -EBUSY);
+	/* After a look at the machine it is. */
+	storage_module_learn(f->s, f->inv);
+	o = create(f, MIB, p);
+	g_assert_cmpuint(fake.opened, ==, 2);
+	g_assert_cmpuint(pool_of(-1), !=, 0);
+	f->s->ops->free(o);
+}
+
+/* With nothing left, and for a provisioning, the device is given back; one that is not morsel's is not. */
+static void test_dax_release(struct fixture *f, gconstpointer data)
+{
+	struct tier *dax = give_dax(f);
+	g_autoptr(Placement) p = prefer("dax0");
+	struct storage_object *o = create(f, MIB, p);
+
+	f->s->ops->destroy(o);
+	f->s->ops->free(o);
+	storage_module_release_devices(f->s);
+	g_assert_cmpuint(pool_of(-1), ==, 0);
+	o = create(f, MIB, p);
+	g_assert_cmpuint(pool_of(-1), !=, 0);
+	f->s->ops->destroy(o);
+	f->s->ops->free(o);
+	dax->pool = false;
+	restart(f);
+	g_assert_cmpuint(pool_of(-1), ==, 0);
+
+	fake.pools[9] =
+		(struct morsel_pool_create){ .pool = 9, .kind = MORSEL_POOL_DAX, .node = -1 };
+	restart(f);
+	storage_module_release_devices(f->s);
+	restart(f);
+	g_assert_cmpuint(fake.pools[9].pool, ==, 9);
+}
+
 #define ADD(name, function) \
 	g_test_add("/storage-module/" name, struct fixture, NULL, set_up, function, tear_down)
 
@@ -887,6 +1053,9 @@ int main(int argc, char **argv)
 	ADD("adopt", test_adopt);
 	ADD("destroy", test_destroy);
 	ADD("strays", test_strays);
+	ADD("dax", test_dax);
+	ADD("dax-refused", test_dax_refused);
+	ADD("dax-release", test_dax_release);
 	g_test_add_func("/storage-module/open", test_open);
 	return g_test_run();
 }

@@ -6,6 +6,7 @@
 #include "bus-options.h"
 #include "connection.h"
 #include "manager.h"
+#include "storage-module-open.h"
 #include "tier-bus.h"
 
 #define PREFIX BUS_PATH "/tier"
@@ -19,7 +20,15 @@ char *tier_bus_path(const char *name)
 
 static const char *storage_of(const struct manager *manager, const struct tier *t)
 {
+	if (tier_is_pool(t))
+		return manager->module ? manager->module->name : "";
 	return tier_has_pages(t) ? manager->storage->name : "";
+}
+
+static uint64_t free_of(const struct manager *manager, const struct tier *t)
+{
+	return tier_is_pool(t) && manager->module ? storage_module_tier_free(manager->module, t)
+						  : t->free;
 }
 
 static int append_initiators(sd_bus_message *m, const struct tier *t)
@@ -96,9 +105,9 @@ int tier_bus_append(sd_bus_message *m, struct manager *manager, const struct tie
 				  t->state_reason ? t->state_reason : "", "backing", "s",
 				  tier_backing_to_string(t->backing), "device", "s",
 				  t->device ? t->device : "", "target_node", "i", t->target_node,
-				  "capacity_bytes", "t", t->capacity, "free_bytes", "t", t->free,
-				  "memory_tier", "i", t->memory_tier, "storage", "s",
-				  storage_of(manager, t));
+				  "capacity_bytes", "t", t->capacity, "free_bytes", "t",
+				  free_of(manager, t), "memory_tier", "i", t->memory_tier,
+				  "storage", "s", storage_of(manager, t));
 	if (r < 0)
 		return r;
 	r = append_array(m, "nodes", "ai", t, append_nodes);
@@ -167,7 +176,7 @@ static int get_property(sd_bus *bus, const char *path, const char *interface, co
 		t = find_tier(c, path);
 		if (!t)
 			return r < 0 ? r : -ENOENT;
-		return sd_bus_message_append(reply, "t", t->free);
+		return sd_bus_message_append(reply, "t", free_of(c->manager, t));
 	}
 	if (strcmp(property, "MemoryTier") == 0)
 		return sd_bus_message_append(reply, "i", t->memory_tier);

@@ -89,6 +89,7 @@ struct tier *tier_new(void)
 	t->state_reason = g_strdup("");
 	t->nodes = g_array_new(FALSE, FALSE, sizeof(int));
 	t->target_node = -1;
+	t->place = -1;
 	t->memory_tier = -1;
 	t->perf = g_array_new(FALSE, TRUE, sizeof(struct tier_perf));
 	t->warnings = g_ptr_array_new_with_free_func(g_free);
@@ -109,6 +110,7 @@ struct tier *tier_unref(struct tier *t)
 	g_free(t->evidence_detail);
 	g_free(t->state_reason);
 	g_free(t->device);
+	g_free(t->uuid);
 	g_array_unref(t->nodes);
 	g_array_unref(t->perf);
 	g_ptr_array_unref(t->warnings);
@@ -126,6 +128,7 @@ struct tier *tier_copy(const struct tier *t)
 	c->evidence_detail = g_strdup(t->evidence_detail);
 	c->state_reason = g_strdup(t->state_reason);
 	c->device = g_strdup(t->device);
+	c->uuid = g_strdup(t->uuid);
 	/* Nobody changes a tier's arrays once it was handed out: both may hold them. */
 	g_array_ref(c->nodes);
 	g_array_ref(c->perf);
@@ -144,7 +147,8 @@ bool tier_equal(const struct tier *a, const struct tier *b)
 	    strcmp(a->evidence_detail, b->evidence_detail) != 0 || a->state != b->state ||
 	    strcmp(a->state_reason, b->state_reason) != 0 || a->backing != b->backing ||
 	    g_strcmp0(a->device, b->device) != 0 || a->target_node != b->target_node ||
-	    a->capacity != b->capacity || a->memory_tier != b->memory_tier ||
+	    g_strcmp0(a->uuid, b->uuid) != 0 || a->start != b->start || a->place != b->place ||
+	    a->pool != b->pool || a->capacity != b->capacity || a->memory_tier != b->memory_tier ||
 	    !arrays_equal(a->nodes, b->nodes, sizeof(int)) ||
 	    !arrays_equal(a->perf, b->perf, sizeof(struct tier_perf)) ||
 	    a->warnings->len != b->warnings->len)

@@ -89,8 +89,15 @@ struct tier {
 	enum tier_state state;
 	char *state_reason; /* why it is not simply online, and the next step; "" when it is */
 	enum tier_backing backing;
-	GArray *nodes;	     /* of int, ascending; empty when no node is online for it */
-	char *device;	     /* "/dev/dax0.0", "mem0", path of the file; NULL for nodes */
+	GArray *nodes;	/* of int, ascending; empty when no node is online for it */
+	char *device;	/* "/dev/dax0.0", "mem0", path of the file; NULL for nodes */
+	char *uuid;	/* of the namespace that the dax device is; NULL: it is none */
+	uint64_t start; /* dax: physical address of its first byte; 0 unknown */
+	/* dax: what stands for its memory where bytes are counted by node: above all nodes' numbers, and
+	 * the device's for as long as the inventory lives. -1: its bytes are its nodes'. */
+	int place;
+	/* dax: the operator gave what is on it to morsel, and it can be a pool of the module. */
+	bool pool;
 	int target_node;     /* node its memory has, or would have when onlined; -1 unknown */
 	uint64_t capacity;   /* bytes */
 	uint64_t free;	     /* bytes, at the refresh; nodes only */
@@ -123,6 +130,21 @@ const char *tier_state_to_string(enum tier_state s);
 const char *tier_backing_to_string(enum tier_backing b);
 const char *perf_source_to_string(enum perf_source s);
 
+/* Where bytes of the tier are counted: its nodes, or its place. */
+static inline unsigned int tier_n_places(const struct tier *t)
+{
+	return t->place >= 0 ? 1 : t->nodes->len;
+}
+static inline int tier_place(const struct tier *t, unsigned int i)
+{
+	return t->place >= 0 ? t->place : g_array_index(t->nodes, int, i);
+}
+
+/* Can the module storage make a pool of its device? */
+static inline bool tier_is_pool(const struct tier *t)
+{
+	return t->pool && (t->state == TIER_ONLINE || t->state == TIER_DEGRADED);
+}
 /* Can the node storage place pages there now? */
 static inline bool tier_has_pages(const struct tier *t)
 {

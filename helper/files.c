@@ -49,6 +49,24 @@ bool files_allowed(const char *path)
 	return false;
 }
 
+bool files_is_dax(const char *path)
+{
+	const char *at = path;
+
+	if (strncmp(at, "dev/dax", 7) != 0)
+		return false;
+	at += 7;
+	for (int part = 0; part < 2; part++) {
+		if (*at < '0' || *at > '9')
+			return false;
+		while (*at >= '0' && *at <= '9')
+			at++;
+		if (part == 0 && *at++ != '.')
+			return false;
+	}
+	return *at == 0;
+}
+
 int files_open(int root_fd, const char *path)
 {
 	bool device = strcmp(path, DEVICE) == 0;

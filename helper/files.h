@@ -14,5 +14,8 @@
  */
 bool files_allowed(const char *path);
 
+/* "dev/dax0.0": one that dax_device_open() decides about. */
+bool files_is_dax(const char *path);
+
 /* The descriptor, or a negative errno; -EACCES: not in the list. */
 int files_open(int root_fd, const char *path);

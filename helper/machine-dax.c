@@ -5,12 +5,15 @@
 #include <fcntl.h>
 #include <glib.h>
 #include <inttypes.h>
+#include <linux/morsel.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <syslog.h>
 #include <unistd.h>
 
+#include "daemon/dax-device.h"
 #include "daemon/kernfile.h"
 #include "machine-internal.h"
 
@@ -112,26 +115,26 @@ static void count_blocks(struct provision_facts *f, uint64_t start, uint64_t siz
 /* Somebody who maps the device. Unbinding its driver would not wait for him. */
 static void find_holder(struct provision_facts *f)
 {
-	g_autofree char *path = g_strdup_printf("/dev/%s\n", f->dax);
-	struct dirent *entry;
-	DIR *proc = opendir("/proc");
+	char comm[16];
 
-	f->holder = 0;
-	f->holder_name[0] = 0;
-	while (proc && f->holder == 0 && (entry = readdir(proc))) {
-		g_autofree char *file = g_strdup_printf("/proc/%s/maps", entry->d_name);
-		g_autofree char *maps = NULL, *comm = NULL;
-		int pid = atoi(entry->d_name);
+	f->holder = dax_device_holder(root(), f->dax, comm);
+	put_name(f->holder_name, comm);
+}
 
-		if (pid <= 0 || !g_file_get_contents(file, &maps, NULL, NULL) ||
-		    !strstr(maps, path))
-			continue;
-		f->holder = pid;
-		if (kernfile_read_textf(root(), &comm, "proc/%d/comm", pid) == 0)
-			put_name(f->holder_name, comm);
+static bool is_pool(uint64_t start)
+{
+	int fd = open("/dev/morsel", O_RDWR | O_CLOEXEC);
+	bool found = false;
+
+	for (uint32_t id = 1; fd >= 0 && id <= MORSEL_MAX_POOLS && !found; id++) {
+		struct morsel_pool_stat stat = { .size = sizeof(stat), .pool = id };
+
+		found = ioctl(fd, MORSEL_IOC_POOL_STAT, &stat) == 0 &&
+			stat.kind == MORSEL_POOL_DAX && stat.start == start;
 	}
-	if (proc)
-		closedir(proc);
+	if (fd >= 0)
+		close(fd);
+	return found;
 }
 
 static void describe(struct provision_facts *f, struct daxctl_dev *dev)
@@ -144,6 +147,7 @@ static void describe(struct provision_facts *f, struct daxctl_dev *dev)
 		count_blocks(f, daxctl_dev_get_resource(dev), daxctl_dev_get_size(dev));
 	if (f->dax_state == DAX_DEVDAX)
 		find_holder(f);
+	f->pool = f->dax_state == DAX_DEVDAX && is_pool(daxctl_dev_get_resource(dev));
 }
 
 int look_for_dax(struct provision_facts *f, const char *path)

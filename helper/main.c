@@ -16,6 +16,7 @@
 #include "serve.h"
 
 #define DEFAULT_USER "morsel"
+#define CONFIG "/etc/morsel/morseld.conf"
 #define IDLE_SEC 60
 
 static int fail(const char *what, const char *object, int r)
@@ -45,7 +46,7 @@ static int bind_socket(const char *path)
 
 static int run(int argc, char **argv)
 {
-	g_autofree char *path = NULL, *root = NULL, *user = NULL;
+	g_autofree char *path = NULL, *root = NULL, *user = NULL, *config = NULL;
 	gboolean version = FALSE;
 	const GOptionEntry entries[] = {
 		{ "socket", 0, 0, G_OPTION_ARG_FILENAME, &path,
@@ -82,6 +83,8 @@ static int run(int argc, char **argv)
 	options.root_fd = open(root ? root : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (options.root_fd < 0)
 		return fail("root directory", root, -errno);
+	config = g_strconcat(root ? root : "", CONFIG, NULL);
+	options.config_path = config;
 	if (path) {
 		fd = bind_socket(path);
 		options.idle_sec = 0;

@@ -63,6 +63,14 @@ static int check_region(const struct provision_facts *f, const struct provision_
 /* The device's pages are somebody's: taking it away would kill him, or tear his data apart. */
 static int check_holder(const struct provision_facts *f, char *text)
 {
+	/* Unbinding would wait until the pool is gone, and could not be stopped. */
+	if (f->dax_state == DAX_DEVDAX && f->pool)
+		return refuse(
+			text, -EBUSY,
+			"/dev/%s is a pool of the kernel module, and morsels may lie there, or are allowed "
+			"to. Move or destroy them (morselctl list), take Volatile=yes of it out of "
+			"morseld.conf (systemctl reload morseld), and try again.",
+			f->dax);
 	if (f->dax_state != DAX_DEVDAX || f->holder == 0)
 		return 0;
 	return refuse(

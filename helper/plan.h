@@ -52,6 +52,7 @@ struct provision_facts {
 	unsigned int blocks, online, online_kernel; /* of memory, and those in a kernel zone */
 	bool hypervisor; /* the kernel takes this for a virtual machine */
 	int holder;	 /* a process that maps the device, 0: none is known of */
+	bool pool;	 /* morsel.ko has it as a pool */
 	char holder_name[HELPER_NAME_MAX];
 };
 

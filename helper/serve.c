@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/dax-device.h"
 #include "daemon/log.h"
 #include "files.h"
 #include "packet.h"
@@ -56,17 +57,26 @@ static int answer(struct peer *peer, int result, const char *text, int fd)
 static int open_file(struct peer *peer, const struct serve_options *options,
 		     const struct helper_request *request)
 {
-	int fd = files_open(options->root_fd, request->path);
-	int r;
+	g_autofree char *text = NULL;
+	int fd, r;
+
+	/* Not a file to read: which of these are morsel's the configuration says. */
+	if (files_is_dax(request->path))
+		fd = dax_device_open(options->root_fd, options->config_path,
+				     request->path + strlen("dev/"), &text);
+	else
+		fd = files_open(options->root_fd, request->path);
 
 	log_line(fd < 0 && fd != -ENOENT ? LOG_WARNING : LOG_INFO, LOG_HELPER_REQUEST,
 		 request->path, "%s for uid %" PRIu32 ": open /%s%s%s", peer->who,
 		 request->requester, request->path, fd < 0 ? ": " : "",
-		 fd == -EACCES ? "is not in the list, refused"
-		 : fd < 0      ? g_strerror(-fd)
-			       : "");
-	r = answer(peer, MIN(fd, 0), fd == -EACCES ? "morsel-helper does not open this file" : "",
-		   MAX(fd, -1));
+		 text		 ? text
+		 : fd == -EACCES ? "is not in the list, refused"
+		 : fd < 0	 ? g_strerror(-fd)
+				 : "");
+	if (fd == -EACCES && !text)
+		text = g_strdup("morsel-helper does not open this file");
+	r = answer(peer, MIN(fd, 0), text ? text : "", MAX(fd, -1));
 	if (fd >= 0)
 		close(fd);
 	return r;

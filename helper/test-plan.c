@@ -490,6 +490,10 @@ static void test_refusals(void)
 	w.size = 0;
 
 	f = facts_of(&ram);
+	f.pool = true;
+	refused(&f, &w, false, -EBUSY, "/dev/dax0.0 is a pool of the kernel module",
+		"morselctl list");
+	f = facts_of(&ram);
 	f.holder = 42;
 	strcpy(f.holder_name, "redis");
 	refused(&f, &w, false, -EBUSY, "/dev/dax0.0 is in use: process 42 (redis)", "unmap");

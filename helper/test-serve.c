@@ -18,7 +18,7 @@
 #define TABLES "sys/firmware/acpi/tables"
 
 static char *root;
-static struct serve_options options = { .user = (uid_t)-1 };
+static struct serve_options options = { .user = (uid_t)-1, .config_path = "/nonexistent" };
 
 struct served {
 	int client;
@@ -90,6 +90,11 @@ static void test_open(void)
 	g_assert_cmpint(fd, ==, -1);
 	g_assert_cmpstr(reply.text, ==, "morsel-helper does not open this file");
 	g_assert_cmpint(ask(&s, TABLES "/CEDT", &reply, &fd), ==, -ENOENT);
+	/* Which dax devices are morsel's is another's decision; what only looks like one is not. */
+	g_assert_cmpint(ask(&s, "dev/dax0.0", &reply, &fd), ==, -ENODEV);
+	g_assert_cmpstr(reply.text, ==, "there is no dax device dax0.0");
+	g_assert_cmpint(ask(&s, "dev/dax0.0/../sda", &reply, &fd), ==, -EACCES);
+	g_assert_cmpint(ask(&s, "dev/dax0", &reply, &fd), ==, -EACCES);
 	end(&s);
 }
 
