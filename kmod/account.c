@@ -147,13 +147,20 @@ int account_set_limit(const struct morsel_account_limit *arg)
 int account_stat(struct morsel_account_stat *arg)
 {
 	struct account *a;
+	unsigned long id;
 	unsigned int i;
 
 	mutex_lock(&morsel_lock);
-	a = account_find(arg->id);
+	if (arg->flags & MORSEL_ACCOUNT_NEXT) {
+		id = arg->id;
+		a = account_get(xa_find_after(&accounts, &id, ULONG_MAX, XA_PRESENT));
+	} else {
+		a = account_find(arg->id);
+	}
 	mutex_unlock(&morsel_lock);
 	if (!a)
 		return -ENOENT;
+	arg->id = a->id;
 	arg->parent = a->parent ? a->parent->id : 0;
 	for (i = 0; i < MORSEL_MAX_TIERS; i++) {
 		u64 limit = atomic64_read(&a->limit[i]);

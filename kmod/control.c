@@ -221,7 +221,7 @@ static int dispatch(unsigned int nr, union argument *arg, struct file **ret_file
 	case _IOC_NR(MORSEL_IOC_ACCOUNT_LIMIT):
 		return IF_RESERVED_ZERO(account_limit, account_set_limit(&arg->account_limit));
 	case _IOC_NR(MORSEL_IOC_ACCOUNT_STAT):
-		if (arg->account_stat.pad)
+		if (arg->account_stat.flags & ~MORSEL_ACCOUNT_NEXT)
 			return -EINVAL;
 		return IF_RESERVED_ZERO(account_stat, account_stat(&arg->account_stat));
 	case _IOC_NR(MORSEL_IOC_OBJECT_CREATE):

@@ -47,6 +47,17 @@ static void test_tree(void)
 	for (unsigned int i = 0; i < MORSEL_MAX_TIERS; i++)
 		km_check(s.limit_bytes[i] == MORSEL_NO_LIMIT && s.use_bytes[i] == 0, "tier %u", i);
 
+	/* In the order of their numbers. */
+	for (uint64_t id = TOP; id < BELOW;) {
+		struct morsel_account_stat next = { .size = sizeof(next),
+						    .flags = MORSEL_ACCOUNT_NEXT,
+						    .id = id };
+
+		km_expect(0, km_ioctl(km_control, MORSEL_IOC_ACCOUNT_STAT, &next));
+		id = id == TOP ? LEFT : BELOW;
+		km_check(next.id == id, "%" PRIu64, (uint64_t)next.id);
+	}
+
 	o = km_object(8 * MIB, 0, BELOW, pool);
 	km_check(km_account_stat(BELOW).objects == 1);
 	km_expect(-EBUSY, km_account_destroy(BELOW));

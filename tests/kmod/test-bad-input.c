@@ -246,7 +246,7 @@ static const struct call {
 	{ "ACCOUNT_LIMIT", MORSEL_IOC_ACCOUNT_LIMIT, sizeof(struct morsel_account_limit),
 	  make_limit, NULL, 0, false, -1, 0, RESERVED(morsel_account_limit) },
 	{ "ACCOUNT_STAT", MORSEL_IOC_ACCOUNT_STAT, sizeof(struct morsel_account_stat),
-	  make_account_id, NULL, 0, false, FLAGS(morsel_account_stat, pad), 0,
+	  make_account_id, NULL, 0, false, FLAGS(morsel_account_stat, flags), MORSEL_ACCOUNT_NEXT,
 	  RESERVED(morsel_account_stat) },
 	{ "OBJECT_CREATE", MORSEL_IOC_OBJECT_CREATE, sizeof(struct morsel_object_create),
 	  make_object, undo_object, 0, false, FLAGS(morsel_object_create, flags),

@@ -149,7 +149,7 @@ struct morsel_account_limit {
 };
 struct morsel_account_stat {
 	__u32 size;
-	__u32 pad;
+	__u32 flags; /* in: MORSEL_ACCOUNT_NEXT */
 	__u64 id;
 	__u64 parent; /* out, like the rest */
 	__u64 use_bytes[MORSEL_MAX_TIERS];
@@ -158,6 +158,8 @@ struct morsel_account_stat {
 	__u64 objects;
 	__u64 reserved[4];
 };
+#define MORSEL_ACCOUNT_NEXT \
+	(1u << 0) /* the first one with a higher id, which is out; ENOENT: none */
 
 /*
  * Placement: pools in the order of preference, each with a weight. Weights of 0: the first pool that
