@@ -51,6 +51,42 @@ static void print_quotas(json_t *quotas)
 	}
 }
 
+/* What cgroups have of the kernel module's frames, and may have. */
+static void print_tiers(json_t *quotas)
+{
+	struct table *t = NULL;
+	json_t *line, *value;
+	const char *tier;
+	size_t i;
+
+	json_array_foreach(quotas, i, line)
+	{
+		json_t *limits = get_object(line, "tiers_limit");
+
+		json_object_foreach(get_object(line, "tiers_used"), tier, value)
+		{
+			if (!t) {
+				t = table_new();
+				table_column(t, "CGROUP");
+				table_column(t, "TIER");
+				table_column_right(t, "USED");
+				table_column_right(t, "MAX");
+			}
+			table_row(t);
+			table_cell(t, get_string(line, "name"));
+			table_cell(t, tier);
+			table_cell_take(t, format_bytes(json_integer_value(value)));
+			table_cell_take(t, json_object_get(limits, tier)
+						   ? format_bytes(get_u64(limits, tier))
+						   : g_strdup("-"));
+		}
+	}
+	if (!t)
+		return;
+	putchar('\n');
+	table_print_free(t);
+}
+
 static int run_quota(struct cli *cli, const struct verb *verb, int argc, char **argv)
 {
 	g_autofree char *user = NULL;
@@ -86,10 +122,12 @@ static int run_quota(struct cli *cli, const struct verb *verb, int argc, char **
 	r = message_to_json(reply, &quotas);
 	if (r < 0)
 		return cli_fail_message("Quota", r);
-	if (cli->json)
+	if (cli->json) {
 		print_json(quotas);
-	else
-		print_quotas(quotas);
+		return STATUS_OK;
+	}
+	print_quotas(quotas);
+	print_tiers(quotas);
 	return STATUS_OK;
 }
 

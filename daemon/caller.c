@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "caller.h"
@@ -181,24 +182,14 @@ static bool is_alive(int root_fd, int pidfd, const struct caller *c)
 	return !line || sscanf(line, "\nUid: %*u %u", &uid) != 1 || uid == c->uid;
 }
 
-int caller_read_cgroup(int root_fd, int pidfd, struct caller *c)
+/* The path in text, which is changed; NULL: there is none. */
+static char *find_path(char *text)
 {
-	char text[8192];
-	char *line, *end;
-
-	/* 0: a process of a pid namespace that the daemon does not see. */
-	if (c->pid <= 0)
-		return 0;
-	if (read_proc(root_fd, c->pid, "cgroup", text, sizeof(text)) < 0)
-		text[0] = '\0';
-	/* Looked at afterwards: what was read is then this process's. */
-	if (!is_alive(root_fd, pidfd, c))
-		return -ESRCH;
-
 	/* The unified hierarchy's line is "0::/path". */
-	line = g_str_has_prefix(text, "0::") ? text : strstr(text, "\n0::");
+	char *line = g_str_has_prefix(text, "0::") ? text : strstr(text, "\n0::"), *end;
+
 	if (!line)
-		return 0;
+		return NULL;
 	line = strstr(line, "0::") + 3;
 	end = strchr(line, '\n');
 	if (end)
@@ -206,10 +197,43 @@ int caller_read_cgroup(int root_fd, int pidfd, struct caller *c)
 	/* Of a cgroup that was removed under the process. */
 	if (g_str_has_suffix(line, " (deleted)"))
 		line[strlen(line) - strlen(" (deleted)")] = '\0';
-	if (!g_utf8_validate(line, -1, NULL))
+	return g_utf8_validate(line, -1, NULL) ? line : NULL;
+}
+
+static uint64_t number_of(int root_fd, const char *cgroup)
+{
+	g_autofree char *path = g_strconcat("sys/fs/cgroup", cgroup, NULL);
+	struct stat st;
+
+	return fstatat(root_fd, path, &st, 0) == 0 ? st.st_ino : 0;
+}
+
+int caller_read_cgroup(int root_fd, int pidfd, struct caller *c)
+{
+	char text[8192], again[8192];
+	char *path, *same;
+	uint64_t number = 0;
+
+	/* 0: a process of a pid namespace that the daemon does not see. */
+	if (c->pid <= 0)
+		return 0;
+	if (read_proc(root_fd, c->pid, "cgroup", text, sizeof(text)) < 0)
+		text[0] = '\0';
+	path = find_path(text);
+	if (path)
+		number = number_of(root_fd, path);
+	/* A cgroup stays while there is a process in it: the number is that one's if it is in it still. */
+	if (number && (read_proc(root_fd, c->pid, "cgroup", again, sizeof(again)) < 0 ||
+		       !(same = find_path(again)) || strcmp(same, path) != 0))
+		number = 0;
+	/* Looked at afterwards: what was read is then this process's. */
+	if (!is_alive(root_fd, pidfd, c))
+		return -ESRCH;
+	if (!path)
 		return 0;
 	g_ref_string_release(c->cgroup);
-	c->cgroup = g_ref_string_new(line);
+	c->cgroup = g_ref_string_new(path);
+	c->cgroup_id = number;
 	return 0;
 }
 

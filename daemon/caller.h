@@ -20,6 +20,7 @@ struct caller {
 	pid_t pid;	/* 0: unknown */
 	GRefString *
 		cgroup; /* "/user.slice/…", as the daemon's cgroup namespace shows it; "": unknown */
+	uint64_t cgroup_id; /* its number (inode), 0: unknown */
 	struct quota_account
 		*account; /* what its calls are charged to; set by who makes the caller */
 };
@@ -63,7 +64,7 @@ static inline bool caller_is_root(const struct caller *c)
 bool caller_is_admin(const struct caller *c);
 
 /*
- * Read its cgroup from root_fd's proc. pidfd: of the process, or -1: then that the process has the right
+ * Read its cgroup from root_fd's proc, and that one's number. pidfd: of the process, or -1: then that the process has the right
  * uid must do. -ESRCH: it is gone. 0 with an unknown cgroup where /proc does not tell.
  */
 int caller_read_cgroup(int root_fd, int pidfd, struct caller *c);

@@ -30,6 +30,7 @@ void config_quota_free(gpointer p)
 
 	g_free(q->path);
 	g_strfreev(q->components);
+	g_array_unref(q->max);
 	g_free(q);
 }
 
@@ -126,6 +127,7 @@ int config_quota_section(GPtrArray *quotas, bool cgroup, const char *name,
 		return -EINVAL;
 	}
 	q = g_new0(struct config_quota, 1);
+	q->max = g_array_new(false, true, sizeof(struct config_max));
 	q->cgroup = cgroup;
 	q->uid = uid;
 	if (cgroup) {
@@ -197,6 +199,38 @@ int config_quota_key(struct config_limits *limits, bool per_user, const char *ke
 	}
 	*ret_message = g_strdup_printf("unknown key; this section has %s", known->str);
 	return -EINVAL;
+}
+
+void config_max_merge(GArray *max, const GArray *more)
+{
+	for (unsigned int i = 0; i < more->len; i++) {
+		const struct config_max *x = &g_array_index(more, struct config_max, i);
+		unsigned int k = 0;
+
+		while (k < max->len && g_array_index(max, struct config_max, k).tier != x->tier)
+			k++;
+		if (k < max->len)
+			g_array_index(max, struct config_max, k) = *x;
+		else
+			g_array_append_vals(max, x, 1);
+	}
+}
+
+int config_quota_max(struct config_quota *q, const char *tier, const char *value,
+		     char **ret_message)
+{
+	g_autoptr(GArray) one = g_array_new(false, true, sizeof(struct config_max));
+	struct config_max max = { .bytes = QUOTA_NONE };
+
+	if (strcmp(value, "none") != 0 &&
+	    (parse_size(value, &max.bytes) < 0 || max.bytes == QUOTA_NONE)) {
+		*ret_message = g_strdup("a size such as 64M, or 'none', is wanted");
+		return -EINVAL;
+	}
+	max.tier = g_intern_string(tier);
+	g_array_append_val(one, max);
+	config_max_merge(q->max, one);
+	return 0;
 }
 
 bool config_quota_matches(const struct config_quota *q, const char *path)

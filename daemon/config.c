@@ -396,6 +396,15 @@ static int begin_section(struct config *c, const char *file, unsigned int line, 
 	return -EINVAL;
 }
 
+static int take_max(struct config_quota *q, const char *tier, const char *value, char **message)
+{
+	if (!tier_name_valid(tier)) {
+		*message = g_strdup(TIER_NAME_WANTED);
+		return -EINVAL;
+	}
+	return config_quota_max(q, tier, value, message);
+}
+
 static int take_entry(const char *file, unsigned int line, const char *section, const char *key,
 		      const char *value, void *userdata, char **ret_message)
 {
@@ -414,6 +423,8 @@ static int take_entry(const char *file, unsigned int line, const char *section, 
 		return config_quota_key(&c->user_limits, true, key, value, ret_message);
 	if (strcmp(section, "default") == 0)
 		return default_key(c, key, value, ret_message);
+	if (c->section && c->section->cgroup && g_str_has_prefix(key, "Max."))
+		return take_max(c->section, key + strlen("Max."), value, ret_message);
 	if (c->section)
 		return config_quota_key(&c->section->limits, false, key, value, ret_message);
 	if (c->provision)

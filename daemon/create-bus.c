@@ -568,6 +568,7 @@ static int create(struct call *call, struct create_options *o, const char *name,
 	m = morsel_new(name, call->caller->uid, o->group, o->mode, size);
 	m->placement = g_steal_pointer(&p);
 	m->account = g_ref_string_acquire(call->caller->cgroup);
+	m->cgroup_id = call->caller->cgroup_id;
 	if (o->initiators->len > 0)
 		m->initiators = g_array_ref(o->initiators);
 	r = registry_add(manager->registry, m, &text);

@@ -94,11 +94,3 @@ struct tier *inventory_tier(const struct inventory *inv, const char *name)
 	}
 	return NULL;
 }
-
-const char *tier_state_to_string(enum tier_state s)
-{
-	static const char *const names[] = { "online", "draining", "offline", "degraded",
-					     "missing" };
-
-	return names[s];
-}

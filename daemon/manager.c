@@ -444,6 +444,8 @@ int manager_reload(struct manager *m, char **ret_text)
 		return r;
 	}
 	quota_configure(m->quota, config, manager_capacity(m));
+	if (m->module)
+		storage_module_set_limits(m->module, config);
 	config_free(m->config);
 	m->config = config;
 	make_default_placement(m);
@@ -604,8 +606,10 @@ static int read_machine(struct manager *m)
 	r = inventory_refresh(m->inventory, m->config, NULL, NULL, &changed);
 	if (r < 0)
 		return fail(r, "cannot read the machine's memory", NULL);
-	if (m->module)
+	if (m->module) {
 		storage_module_learn(m->module, m->inventory);
+		storage_module_set_limits(m->module, m->config);
+	}
 	log_warnings(m);
 	make_default_placement(m);
 	return 0;

@@ -50,6 +50,8 @@ struct storage_spec morsel_spec(const struct morsel *m)
 	return (struct storage_spec){ .id = m->id,
 				      .label = m->name,
 				      .owner = m->owner,
+				      .cgroup = m->account,
+				      .cgroup_id = m->cgroup_id,
 				      .size = m->size,
 				      .placement = m->placement };
 }

@@ -35,10 +35,11 @@ struct morsel {
 	char *name;
 	uid_t owner;
 	gid_t group;
-	mode_t mode;		       /* 0666 at most */
-	uint64_t size;		       /* bytes */
-	uint64_t created_usec;	       /* real-time clock */
-	GRefString *account;	       /* cgroup of the creator, or "" */
+	mode_t mode;	       /* 0666 at most */
+	uint64_t size;	       /* bytes */
+	uint64_t created_usec; /* real-time clock */
+	GRefString *account;   /* cgroup of the creator, or "" */
+	uint64_t cgroup_id;    /* its number, in the life that it was created in; 0: unknown */
 	struct quota_account *charged; /* with one morsel and its bytes; NULL: nobody */
 	struct placement *placement;
 	GArray *initiators; /* of int; NULL: none given */

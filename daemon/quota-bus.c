@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <string.h>
+
 #include "bus-error.h"
 #include "bus-options.h"
 #include "manager.h"
 #include "morsel-bus.h"
+#include "storage-module-open.h"
 
 struct quota_options {
 	uint32_t owner;
@@ -13,7 +16,34 @@ static const char *const keys[QUOTA_KINDS] = {
 	[QUOTA_CALLS] = "calls", [QUOTA_CONNECTIONS] = "connections",
 };
 
-static int append_line(sd_bus_message *m, const struct quota_line *line)
+/* Of a cgroup: what its morsels of the module have on each tier. */
+static int append_tiers(sd_bus_message *m, const char *key, GArray *tiers, bool limits)
+{
+	int r = bus_open_array(m, key, "a{st}");
+
+	for (unsigned int i = 0; r >= 0 && i < tiers->len; i++) {
+		const struct storage_module_tier *t =
+			&g_array_index(tiers, struct storage_module_tier, i);
+
+		if (!limits || t->limit != QUOTA_NONE)
+			r = sd_bus_message_append(m, "{st}", t->name, limits ? t->limit : t->used);
+	}
+	return r < 0 ? r : bus_close_array(m);
+}
+
+static int append_module(sd_bus_message *m, struct manager *manager, const struct quota_line *line)
+{
+	g_autoptr(GArray) tiers = NULL;
+	int r;
+
+	if (!manager->module || strcmp(line->scope, "cgroup") != 0)
+		return 0;
+	tiers = storage_module_cgroup_tiers(manager->module, line->name);
+	r = append_tiers(m, "tiers_used", tiers, false);
+	return r < 0 ? r : append_tiers(m, "tiers_limit", tiers, true);
+}
+
+static int append_line(sd_bus_message *m, struct manager *manager, const struct quota_line *line)
 {
 	int r;
 
@@ -33,6 +63,8 @@ static int append_line(sd_bus_message *m, const struct quota_line *line)
 	}
 	if (r >= 0)
 		r = bus_append_u64(m, "lingering_bytes", line->lingering_bytes);
+	if (r >= 0)
+		r = append_module(m, manager, line);
 	return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
@@ -64,7 +96,7 @@ int quota_call(struct call *call, sd_bus_error *error)
 	if (r >= 0)
 		r = sd_bus_message_open_container(reply, 'a', "a{sv}");
 	for (unsigned int i = 0; r >= 0 && quota_line(account, i, &line); i++)
-		r = append_line(reply, &line);
+		r = append_line(reply, call->manager, &line);
 	if (r >= 0)
 		r = sd_bus_message_close_container(reply);
 	quota_account_unref(account);

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "config.h"
 #include "storage.h"
 
 struct module_sys;
@@ -52,6 +53,15 @@ void storage_module_set_opener(struct storage *s, const struct module_opener *op
 void storage_module_learn(struct storage *s, const struct inventory *inv);
 /* Bytes of a tier that is a pool (tier_is_pool()) that no morsel has: all, before there is one. */
 uint64_t storage_module_tier_free(struct storage *s, const struct tier *tier);
+/* Limits of cgroups by tier (Max.TIER in [cgroup PATH]), from now on; config stays until the next call. Event loop. */
+void storage_module_set_limits(struct storage *s, const struct config *config);
+/* What a cgroup, and all below it, has and may have in frames of the module. */
+struct storage_module_tier {
+	const char *name;
+	uint64_t used, limit; /* bytes; QUOTA_NONE: no limit */
+};
+/* Of struct storage_module_tier: tiers with something, or a limit. */
+GArray *storage_module_cgroup_tiers(struct storage *s, const char *path);
 /* Let go of the devices of pools that nothing lies on, nor may come to lie on. */
 void storage_module_release_devices(struct storage *s);
 /* Gives back what is empty, so that the module can be unloaded. Takes NULL, returns NULL. */

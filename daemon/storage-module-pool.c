@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "numlist.h"
-#include "storage-module.h"
+#include "storage-module-account.h"
 #include "storage-node-room.h"
 
 /*
@@ -156,6 +156,9 @@ int module_pool_get(struct module_storage *m, const struct tier *tier, int place
 		r = module_device_pool(m, tier, ret_error);
 	else
 		r = make_node_pool(m, tier, place, ret_error);
+	pool = r > 0 ? find_place(m, tier, place) : NULL;
+	if (pool)
+		module_account_tier(m, pool->tier, tier->name);
 	pthread_mutex_unlock(&m->lock);
 	return r;
 }
@@ -201,8 +204,6 @@ void module_pools_release(struct module_storage *m)
 	struct morsel_object_list list = { .size = sizeof(list),
 					   .count = 1,
 					   .ids = (uintptr_t)&one };
-	GHashTableIter iter;
-	gpointer uid;
 
 	/* An empty pool may still be the one that an object's later frames are to come from. */
 	if (m->sys->call(m->fd, MORSEL_IOC_OBJECT_LIST, &list) < 0 || list.count > 0)
@@ -213,8 +214,5 @@ void module_pools_release(struct module_storage *m)
 		if (pool->node >= 0 || pool->ours)
 			(void)destroy(m, MORSEL_IOC_POOL_DESTROY, pool->id);
 	}
-	g_hash_table_iter_init(&iter, m->accounts);
-	while (g_hash_table_iter_next(&iter, &uid, NULL))
-		(void)destroy(m, MORSEL_IOC_ACCOUNT_DESTROY,
-			      module_account(m, GPOINTER_TO_UINT(uid)));
+	module_accounts_release(m);
 }

@@ -5,48 +5,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "storage-module-account.h"
 #include "storage-module-place.h"
 
 G_STATIC_ASSERT(GRANULE_SIZE == MORSEL_GRANULE);
 
 /* So much by one call: between two of them a cancel is seen. */
 #define POPULATE_STEP (UINT64_C(32) << 20)
-
-/* Accounts with this bit are owners': a cgroup's number (kernfs) does not come so far. */
-#define ACCOUNT_OWNER (UINT64_C(1) << 63)
-
-/* --- Accounts ------------------------------------------------------------------------------- */
-
-uint64_t module_account(const struct module_storage *m, uid_t owner)
-{
-	return ACCOUNT_OWNER | (uint64_t)m->instance << 32 | (uint32_t)owner;
-}
-
-static bool account_is_ours(const struct module_storage *m, uint64_t account)
-{
-	return account & ACCOUNT_OWNER && (account & ~ACCOUNT_OWNER) >> 32 == m->instance;
-}
-
-static int make_account(struct module_storage *m, uid_t owner, const char *label, char **ret_error)
-{
-	struct morsel_account_create create = { .size = sizeof(create),
-						.id = module_account(m, owner) };
-	int r = 0;
-
-	pthread_mutex_lock(&m->lock);
-	if (!g_hash_table_contains(m->accounts, GUINT_TO_POINTER(owner))) {
-		r = m->sys->call(m->fd, MORSEL_IOC_ACCOUNT_CREATE, &create);
-		if (r == -EEXIST) /* of the daemon before this one */
-			r = 0;
-		if (r == 0)
-			g_hash_table_add(m->accounts, GUINT_TO_POINTER(owner));
-	}
-	pthread_mutex_unlock(&m->lock);
-	if (r < 0)
-		*ret_error = g_strdup_printf("the module makes no account of uid %u for '%s': %s",
-					     owner, label, g_strerror(-r));
-	return r;
-}
 
 /* --- Objects -------------------------------------------------------------------------------- */
 
@@ -100,14 +65,14 @@ static int get_pool(const struct tier *tier, int place, void *userdata, char **r
 	return module_pool_get(userdata, tier, place, ret_error);
 }
 
-static int create_object(struct storage_object *o, uid_t owner, char **ret_error)
+static int create_object(struct storage_object *o, uint64_t account, char **ret_error)
 {
 	struct module_storage *m = o->module;
 	struct morsel_object_create create = {
 		.size = sizeof(create),
 		.flags = o->huge ? MORSEL_OBJECT_HUGE : 0,
 		.bytes = o->size,
-		.account = module_account(m, owner),
+		.account = account,
 		.placement = o->list,
 		.id = o->id,
 		.fd = -1,
@@ -125,20 +90,35 @@ static int create_object(struct storage_object *o, uid_t owner, char **ret_error
 	return 0;
 }
 
-static int place_and_create(struct storage_object *o, const struct inventory *inv, uid_t owner,
-			    char **ret_error)
+static int get_account(struct module_storage *m, const struct storage_spec *spec, bool fresh,
+		       uint64_t *ret_account, char **ret_error)
+{
+	int r;
+
+	pthread_mutex_lock(&m->lock);
+	r = module_account_get(m, spec->cgroup ?: "", spec->cgroup_id, fresh, ret_account,
+			       ret_error);
+	pthread_mutex_unlock(&m->lock);
+	return r;
+}
+
+static int place_and_create(struct storage_object *o, const struct inventory *inv,
+			    const struct storage_spec *spec, char **ret_error)
 {
 	struct module_storage *m = o->module;
+	uint64_t account;
 	int r;
 
 	for (int tries = 0; tries < 2; tries++) {
 		g_clear_pointer(ret_error, g_free);
-		r = module_place(inv, o->placement, true, get_pool, m, &o->list, ret_error);
+		r = get_account(m, spec, tries > 0, &account, ret_error);
 		if (r >= 0)
-			r = create_object(o, owner, ret_error);
+			r = module_place(inv, o->placement, true, get_pool, m, &o->list, ret_error);
+		if (r >= 0)
+			r = create_object(o, account, ret_error);
 		if (r != -ENOENT)
 			break;
-		/* Another daemon may have given a pool back. */
+		/* Another daemon may have given a pool back, or an account. */
 		pthread_mutex_lock(&m->lock);
 		(void)module_pools_scan(m);
 		pthread_mutex_unlock(&m->lock);
@@ -160,9 +140,7 @@ static int module_create(struct storage *s, const struct inventory *inv,
 	if (r >= 0)
 		r = check_size(o, ret_error);
 	if (r >= 0)
-		r = make_account(m, spec->owner, o->label, ret_error);
-	if (r >= 0)
-		r = place_and_create(o, inv, spec->owner, ret_error);
+		r = place_and_create(o, inv, spec, ret_error);
 	if (r < 0) {
 		module_free(o);
 		return r;
@@ -175,6 +153,16 @@ static int stat_object(const struct storage_object *o, struct morsel_object_stat
 {
 	*ret_stat = (struct morsel_object_stat){ .size = sizeof(*ret_stat), .id = o->id };
 	return o->module->sys->call(o->module->fd, MORSEL_IOC_OBJECT_STAT, ret_stat);
+}
+
+/* The object has its account; where it was created from, limits hold again if the configuration has others by now. */
+static void learn_account(struct module_storage *m, const struct storage_spec *spec)
+{
+	g_autofree char *error = NULL;
+	uint64_t account;
+
+	if (spec->cgroup && g_hash_table_add(m->adopted, g_strdup(spec->cgroup)))
+		(void)get_account(m, spec, false, &account, &error);
 }
 
 static int module_adopt(struct storage *s, const struct inventory *inv,
@@ -201,7 +189,7 @@ static int module_adopt(struct storage *s, const struct inventory *inv,
 			wrong = "it has another size";
 		else if (!(stat.flags & MORSEL_OBJECT_HUGE) != !o->huge)
 			wrong = "its pages are of another size";
-		else if (!account_is_ours(m, stat.account))
+		else if (!module_account_is_ours(m, stat.account))
 			wrong = "it was not made by this daemon";
 		if (wrong) {
 			*ret_error = g_strdup_printf("the module's object of '%s' is wrong: %s",
@@ -215,6 +203,7 @@ static int module_adopt(struct storage *s, const struct inventory *inv,
 	}
 	/* What new frames follow the module has kept; this is what the next move begins with. */
 	(void)module_place(inv, spec->placement, false, get_pool, m, &o->list, &error);
+	learn_account(m, spec);
 	*ret_object = o;
 	return 0;
 }
@@ -232,7 +221,10 @@ static int destroy_id(struct module_storage *m, uint64_t id)
 
 static int module_destroy(struct storage_object *o)
 {
-	return destroy_id(o->module, o->id);
+	int r = destroy_id(o->module, o->id);
+
+	module_accounts_collect(o->module);
+	return r;
 }
 
 static bool module_gone(const struct storage_object *o)
@@ -334,7 +326,9 @@ int module_populate(struct storage_object *o, uint64_t offset, uint64_t length,
 			*ret_error = g_strdup_printf(
 				"cannot allocate '%s' beyond offset %" PRIu64 ": %s%s", o->label,
 				at, g_strerror(-r),
-				r == -ENOMEM ? " (of the pools it may use)" : "");
+				r == -ENOMEM ? " (of the pools it may use, or of what its cgroup"
+					       " may have there: morselctl quota)"
+					     : "");
 			return r;
 		}
 		at = next;
@@ -394,12 +388,14 @@ int storage_module_new_with(int root_fd, int fd, uint32_t instance, const struct
 	pthread_mutex_init(&m->lock, NULL);
 	m->pools = g_array_new(false, true, sizeof(struct module_pool));
 	m->devices = g_array_new(false, true, sizeof(struct module_device));
-	m->accounts = g_hash_table_new(NULL, NULL);
+	m->cgroups = module_cgroups_new();
+	m->adopted = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	r = module_pools_scan(m);
 	if (r < 0) {
 		storage_module_free(&m->base);
 		return r;
 	}
+	module_accounts_scan(m);
 	*ret_storage = &m->base;
 	return 0;
 }
@@ -420,7 +416,10 @@ struct storage *storage_module_free(struct storage *s)
 	for (unsigned int i = 0; i < m->devices->len; i++)
 		g_free(g_array_index(m->devices, struct module_device, i).text);
 	g_array_unref(m->devices);
-	g_hash_table_unref(m->accounts);
+	g_hash_table_unref(m->cgroups);
+	g_hash_table_unref(m->adopted);
+	for (unsigned int i = 0; i < MORSEL_MAX_TIERS; i++)
+		g_free(m->tier_names[i]);
 	pthread_mutex_destroy(&m->lock);
 	close(m->fd);
 	close(m->root_fd);
@@ -440,7 +439,7 @@ static void look_at_stray(struct module_storage *m, uint64_t id, bool destroy,
 
 	if (r < 0 || stat.flags & MORSEL_STAT_DESTROYED)
 		return;
-	if (!account_is_ours(m, stat.account)) {
+	if (!module_account_is_ours(m, stat.account)) {
 		strays->foreign++;
 		strays->foreign_bytes += stat.used_bytes;
 	} else if (!destroy || destroy_id(m, id) < 0) {
@@ -448,8 +447,6 @@ static void look_at_stray(struct module_storage *m, uint64_t id, bool destroy,
 		strays->left_bytes += stat.used_bytes;
 	} else {
 		strays->destroyed++;
-		/* So that the account is given back at the end. */
-		g_hash_table_add(m->accounts, GUINT_TO_POINTER((uint32_t)stat.account));
 	}
 }
 

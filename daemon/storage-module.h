@@ -4,6 +4,7 @@
 /* Locks are POSIX's: the thread sanitizer sees through them, unlike GLib's. */
 #include <pthread.h>
 
+#include "config.h"
 #include "storage-module-open.h"
 #include "storage-module-sys.h"
 #include "storage.h"
@@ -15,10 +16,8 @@
  * An object's number in the kernel is half of its morsel's id. It is opened by that number each time a descriptor is
  * wanted, so the daemon holds none for it; it is there until it is destroyed, whatever becomes of the daemon.
  *
- * Frames are charged to an account of the module for the morsel's first owner, without limits: quotas are
- * on bytes of morsels, and the module's limits are on bytes by tier, which no configuration has yet. The account's
- * number says which daemon made it (a daemon is a state directory), and so whose an object is
- * that no registry knows.
+ * Frames are charged to an account of the module for the cgroup that the morsel was created from
+ * (storage-module-account.h).
  */
 
 /* A pool for each node, or device, that memory was wanted of. */
@@ -46,10 +45,14 @@ struct module_storage {
 	struct module_opener opener;
 	uint32_t instance; /* of 31 bits */
 
-	pthread_mutex_t lock; /* of what is below */
-	GArray *pools;	      /* of struct module_pool */
-	GArray *devices;      /* of struct module_device */
-	GHashTable *accounts; /* uids that have one, a set */
+	pthread_mutex_t lock;		    /* of what is below */
+	GArray *pools;			    /* of struct module_pool */
+	GArray *devices;		    /* of struct module_device */
+	GHashTable *adopted;		    /* paths of cgroups that older objects are of, a set */
+	GHashTable *cgroups;		    /* of struct module_cgroup, by their numbers */
+	char *tier_names[MORSEL_MAX_TIERS]; /* by the module's number; NULL: no tier has it */
+	const struct config *config;	    /* has limits; the event loop's. NULL: none */
+	uint64_t collected; /* when accounts were last given back (monotonic clock) */
 };
 
 struct storage_object {
@@ -64,9 +67,6 @@ struct storage_object {
 	pthread_mutex_t lock;	      /* of what is below */
 	struct morsel_placement list; /* in force */
 };
-
-/* The account of an owner, of this daemon. */
-uint64_t module_account(const struct module_storage *m, uid_t owner);
 
 /* With a text on failure: -EINVAL, not in whole pages inside of the object. */
 int module_check_range(const struct storage_object *o, uint64_t offset, uint64_t length,

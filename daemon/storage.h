@@ -97,7 +97,9 @@ struct storage_spec {
 	sd_id128_t id;	   /* the morsel's */
 	const char *label; /* for messages, and for people who look at a process */
 	uid_t owner;
-	uint64_t size;		     /* bytes, multiple of the page size, > 0 */
+	const char *cgroup; /* it was created from: "/user.slice/…"; "" or NULL: unknown */
+	uint64_t cgroup_id; /* that one's number, 0: unknown */
+	uint64_t size;	    /* bytes, multiple of the page size, > 0 */
 	struct placement *placement; /* NULL: no wishes */
 };
 

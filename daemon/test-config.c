@@ -160,6 +160,9 @@ static void test_errors(void)
 		{ "[quota]\nCallsPerUser=0\n", "2: CallsPerUser=0: ", "1 to 65536, or 'none'" },
 		{ "[user nosuchuser]\n", "1: [user nosuchuser]: ", "a user of /etc/passwd" },
 		{ "[user 0]\nBytesPerUser=1G\n", "2: BytesPerUser=1G: ", "Bytes, Morsels" },
+		{ "[cgroup /a]\nMax.hbm0=lots\n", "2: Max.hbm0=lots: ", "a size such as 64M" },
+		{ "[cgroup /a]\nMax.=1G\n", "2: Max.=1G: ", "a letter" },
+		{ "[user 1]\nMax.hbm0=1G\n", "2: Max.hbm0=1G: ", "unknown key" },
 		{ "[cgroup user.slice]\n", "1: [cgroup user.slice]: ", "such as /user.slice" },
 		{ "[cgroup /a//b]\n", "1: [cgroup /a//b]: ", "such as /user.slice" },
 		{ "[cgroup /a/]\n", "1: [cgroup /a/]: ", "such as /user.slice" },
@@ -311,7 +314,7 @@ static void test_example(void)
 	tree_write(&t, "morseld.conf", opened->str);
 	if (load(&t, &c, &message) < 0)
 		g_error("%s", message);
-	g_assert_cmpuint(keys, ==, 31);
+	g_assert_cmpuint(keys, ==, 32);
 	g_assert_cmpuint(c->move_bandwidth, ==, defaults->move_bandwidth);
 	g_assert_cmpuint(c->job_threads, ==, defaults->job_threads);
 	same_limits(&c->user_limits, &defaults->user_limits);

@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fake-inventory.h"
 #include "numlist.h"
+#include "storage-module-account.h"
 #include "storage-module-open.h"
 #include "storage-module-place.h"
 #include "storage-module.h"
@@ -29,10 +31,15 @@ struct fake_object {
 	bool destroyed, held;
 };
 
+struct fake_account {
+	uint64_t id, parent;
+	uint64_t limit[MORSEL_MAX_TIERS];
+};
+
 static struct {
 	struct morsel_pool_create pools[MORSEL_MAX_POOLS + 1]; /* pool: 0 where there is none */
 	uint64_t room[MORSEL_MAX_POOLS + 1];		       /* bytes */
-	uint64_t accounts[16];
+	struct fake_account accounts[40];
 	unsigned int n_accounts;
 	struct fake_object objects[16];
 	unsigned int n_objects;
@@ -81,12 +88,74 @@ static int fake_pool_stat(struct morsel_pool_stat *a)
 	return 0;
 }
 
-static int fake_account_create(const struct morsel_account_create *a)
+static struct fake_account *fake_account(uint64_t id)
 {
 	for (unsigned int i = 0; i < fake.n_accounts; i++)
-		if (fake.accounts[i] == a->id)
-			return -EEXIST;
-	fake.accounts[fake.n_accounts++] = a->id;
+		if (fake.accounts[i].id == id)
+			return &fake.accounts[i];
+	return NULL;
+}
+
+static int fake_account_create(const struct morsel_account_create *a)
+{
+	struct fake_account *new = &fake.accounts[fake.n_accounts], *at;
+	unsigned int depth = 0;
+
+	if (fake_account(a->id))
+		return -EEXIST;
+	if (a->parent && !fake_account(a->parent))
+		return -ENOENT;
+	for (at = fake_account(a->parent); at; at = fake_account(at->parent))
+		depth++;
+	if (depth >= 16)
+		return -ELOOP;
+	*new = (struct fake_account){ .id = a->id, .parent = a->parent };
+	for (unsigned int i = 0; i < MORSEL_MAX_TIERS; i++)
+		new->limit[i] = MORSEL_NO_LIMIT;
+	fake.n_accounts++;
+	return 0;
+}
+
+static int fake_account_destroy(uint64_t id)
+{
+	struct fake_account *a = fake_account(id);
+
+	if (!a)
+		return -ENOENT;
+	for (unsigned int i = 0; i < fake.n_accounts; i++)
+		if (fake.accounts[i].parent == id)
+			return -EBUSY;
+	for (unsigned int i = 0; i < fake.n_objects; i++)
+		if (fake.objects[i].account == id)
+			return -EBUSY;
+	*a = fake.accounts[--fake.n_accounts];
+	return 0;
+}
+
+static int fake_account_limit(const struct morsel_account_limit *l)
+{
+	struct fake_account *a = fake_account(l->id);
+
+	if (a)
+		a->limit[l->tier] = l->limit_bytes;
+	return a ? 0 : -ENOENT;
+}
+
+static int fake_account_stat(struct morsel_account_stat *s)
+{
+	const struct fake_account *a = fake_account(s->id);
+
+	if (s->flags & MORSEL_ACCOUNT_NEXT) {
+		a = NULL;
+		for (unsigned int i = 0; i < fake.n_accounts; i++)
+			if (fake.accounts[i].id > s->id && (!a || fake.accounts[i].id < a->id))
+				a = &fake.accounts[i];
+	}
+	if (!a)
+		return -ENOENT;
+	s->id = a->id;
+	s->parent = a->parent;
+	memcpy(s->limit_bytes, a->limit, sizeof(a->limit));
 	return 0;
 }
 
@@ -310,8 +379,11 @@ static int fake_call(int fd, unsigned long request, void *argument)
 	case MORSEL_IOC_ACCOUNT_CREATE:
 		return fake_account_create(argument);
 	case MORSEL_IOC_ACCOUNT_DESTROY:
-		fake.n_accounts--;
-		return 0;
+		return fake_account_destroy(((struct morsel_id *)argument)->id);
+	case MORSEL_IOC_ACCOUNT_LIMIT:
+		return fake_account_limit(argument);
+	case MORSEL_IOC_ACCOUNT_STAT:
+		return fake_account_stat(argument);
 	case MORSEL_IOC_OBJECT_CREATE:
 		return fake_object_create(argument);
 	case MORSEL_IOC_OBJECT_LIST:
@@ -511,7 +583,7 @@ static void test_create_refused(struct fixture *f, gconstpointer data)
 
 	fake.fail_with = -ENOMEM;
 	fake.fail_request = MORSEL_IOC_ACCOUNT_CREATE;
-	refused(f, MIB, NULL, -ENOMEM, "account of uid 1000");
+	refused(f, MIB, NULL, -ENOMEM, "account of cgroup ''");
 	fake.fail_request = MORSEL_IOC_POOL_CREATE;
 	refused(f, MIB, ok, -ENOMEM, "node 1 for tier 'hbm0'");
 	refused(f, MIB, NULL, -ENODEV, "no tier with a pool");
@@ -878,8 +950,6 @@ static void test_open(void)
 	tree_done(&tree);
 }
 
-/* --- A tier that is a dax device -------------------------------------------------------------- */
-
 static int open_dax(const char *path, char **ret_text, void *userdata)
 {
 	g_assert_cmpstr(path, ==, "dev/dax0.0");
@@ -890,6 +960,252 @@ static int open_dax(const char *path, char **ret_text, void *userdata)
 	}
 	return memfd_create("dax", MFD_CLOEXEC);
 }
+
+static void restart(struct fixture *f)
+{
+	storage_module_free(f->s);
+	new_storage(f);
+	storage_module_set_opener(f->s, &(struct module_opener){ open_dax, NULL });
+	storage_module_learn(f->s, f->inv);
+}
+
+/* --- Accounts -------------------------------------------------------------------------------- */
+
+#define CGROUPS "sys/fs/cgroup"
+
+static uint64_t make_cgroup(struct fixture *f, const char *path)
+{
+	g_autofree char *dir = g_strconcat(f->tree.path, "/" CGROUPS, path, NULL);
+	struct stat st;
+
+	g_assert_cmpint(g_mkdir_with_parents(dir, 0700), ==, 0);
+	g_assert_cmpint(stat(dir, &st), ==, 0);
+	return st.st_ino;
+}
+
+static void remove_cgroup(struct fixture *f, const char *path)
+{
+	g_autofree char *dir = g_strconcat(CGROUPS, path, NULL);
+
+	tree_remove(&f->tree, dir);
+}
+
+static struct storage_object *create_from(struct fixture *f, const char *cgroup, uint64_t id)
+{
+	struct storage_spec spec = spec_of(200 + fake.n_objects, MIB, NULL);
+	g_autofree char *error = NULL;
+	struct storage_object *o;
+
+	spec.cgroup = cgroup;
+	spec.cgroup_id = id;
+	if (f->s->ops->create(f->s, f->inv, &spec, &o, &error) < 0)
+		g_error("create: %s", error);
+	return o;
+}
+
+static uint64_t account_of(const struct storage_object *o)
+{
+	return fake_find(o->id)->account;
+}
+
+static uint64_t above(uint64_t account)
+{
+	g_assert_nonnull(fake_account(account));
+	return fake_account(account)->parent;
+}
+
+/* Of an older daemon, too. */
+static void done(struct fixture *f, struct storage_object *o)
+{
+	fake_destroy(fake_find(o->id));
+	f->s->ops->free(o);
+}
+
+static void collect(struct fixture *f)
+{
+	((struct module_storage *)f->s)->collected = 0;
+	module_accounts_collect((struct module_storage *)f->s);
+}
+
+static void test_cgroups(struct fixture *f, gconstpointer data)
+{
+	uint64_t root = make_cgroup(f, ""), slice = make_cgroup(f, "/a.slice");
+	uint64_t one = make_cgroup(f, "/a.slice/one"), two = make_cgroup(f, "/a.slice/two");
+	struct storage_object *a, *b, *c, *other;
+	uint64_t leaf, theirs;
+
+	tree_write(&f->tree, CGROUPS "/cgroup.controllers", "memory\n");
+	a = create_from(f, "/a.slice/one", one);
+	leaf = account_of(a);
+	g_assert_cmpuint(above(leaf), ==, one);
+	g_assert_cmpuint(above(one), ==, slice);
+	g_assert_cmpuint(above(slice), ==, root);
+	g_assert_cmpuint(above(root), ==, 0);
+	/* Another user of it has the same, another cgroup its own. */
+	b = create_from(f, "/a.slice/one", one);
+	g_assert_cmpuint(account_of(b), ==, leaf);
+	c = create_from(f, "/a.slice/two", two);
+	g_assert_cmpuint(above(account_of(c)), ==, two);
+	g_assert_cmpuint(fake.n_accounts, ==, 6);
+
+	/* The next daemon finds and makes the same; one of another mark has a leaf of its own. */
+	restart(f);
+	f->s->ops->free(b);
+	b = create_from(f, "/a.slice/one", one);
+	g_assert_cmpuint(account_of(b), ==, leaf);
+	storage_module_free(f->s);
+	g_assert_cmpint(storage_module_new_with(f->tree.fd, open("/dev/null", O_RDWR | O_CLOEXEC),
+						8, &fake_sys, &f->s),
+			==, 0);
+	other = create_from(f, "/a.slice/one", one);
+	g_assert_cmpuint(account_of(other), !=, leaf);
+	theirs = account_of(other);
+	g_assert_cmpuint(above(theirs), ==, one);
+	done(f, other);
+	restart(f);
+
+	/* One that is gone, or is another one by the same name: the next above is charged. */
+	other = create_from(f, "/a.slice/gone", 4711);
+	g_assert_cmpuint(above(account_of(other)), ==, slice);
+	done(f, other);
+	other = create_from(f, "/a.slice/two", two + 1000);
+	g_assert_cmpuint(above(account_of(other)), ==, slice);
+	done(f, other);
+	/* Unknown, or above what we see: the whole machine's. */
+	other = create_from(f, "", 0);
+	g_assert_cmpuint(above(account_of(other)), ==, root);
+	done(f, other);
+	other = create_from(f, "/../x", 0);
+	g_assert_cmpuint(above(account_of(other)), ==, root);
+	done(f, other);
+
+	/* They go when the cgroup has and nothing is charged to them. */
+	remove_cgroup(f, "/a.slice/two");
+	collect(f);
+	g_assert_nonnull(fake_account(two));
+	done(f, c);
+	collect(f);
+	g_assert_null(fake_account(two));
+	g_assert_nonnull(fake_account(one));
+	g_assert_nonnull(fake_account(slice));
+	/* What a kill left is known by its mark, and goes the same way. */
+	done(f, b);
+	for (unsigned int i = 0; i < fake.n_objects; i++)
+		fake.objects[i].account = 0;
+	restart(f);
+	remove_cgroup(f, "/a.slice");
+	collect(f);
+	g_assert_null(fake_account(leaf));
+	/* The other daemon's holds it. */
+	g_assert_nonnull(fake_account(one));
+	g_assert_cmpint(fake_account_destroy(theirs), ==, 0);
+	collect(f);
+	g_assert_null(fake_account(one));
+	g_assert_null(fake_account(slice));
+	f->s->ops->free(a);
+}
+
+/* What is deeper than the module's tree shares the lowest account that there is. */
+static void test_deep_cgroups(struct fixture *f, gconstpointer data)
+{
+	g_autoptr(GString) path = g_string_new(NULL);
+	struct storage_object *a, *b;
+	uint64_t id = make_cgroup(f, ""), ids[20];
+
+	tree_write(&f->tree, CGROUPS "/cgroup.controllers", "memory\n");
+	for (unsigned int i = 0; i < 20; i++) {
+		g_string_append_printf(path, "/%u", i);
+		ids[i] = id = make_cgroup(f, path->str);
+	}
+	a = create_from(f, path->str, id);
+	g_assert_cmpuint(above(account_of(a)), ==, ids[MODULE_CGROUPS_DEPTH - 2]);
+	g_string_truncate(path, path->len - strlen("/19"));
+	b = create_from(f, path->str, ids[18]);
+	g_assert_cmpuint(account_of(b), ==, account_of(a));
+	done(f, a);
+	done(f, b);
+}
+
+static uint64_t limit_on(uint64_t account, unsigned int tier)
+{
+	g_assert_nonnull(fake_account(account));
+	return fake_account(account)->limit[tier];
+}
+
+static void configure(struct fixture *f, struct config **config, const char *text)
+{
+	g_autofree char *path = g_build_filename(f->tree.path, "morseld.conf", NULL),
+			*message = NULL;
+	struct config *old = *config;
+
+	tree_write(&f->tree, "morseld.conf", text);
+	if (config_load(path, config, &message) < 0)
+		g_error("%s", message);
+	storage_module_set_limits(f->s, *config);
+	config_free(old);
+}
+
+static void test_limits(struct fixture *f, gconstpointer data)
+{
+	uint64_t slice, one, two;
+	struct config *config = NULL;
+	struct storage_object *a, *b;
+	g_autoptr(GArray) tiers = NULL;
+	const struct storage_module_tier *t;
+
+	(void)make_cgroup(f, "");
+	slice = make_cgroup(f, "/a.slice");
+	one = make_cgroup(f, "/a.slice/one");
+	two = make_cgroup(f, "/a.slice/two");
+	tree_write(&f->tree, CGROUPS "/cgroup.controllers", "memory\n");
+	configure(
+		f, &config,
+		"[cgroup /a.slice]\nMax.hbm0=1G\n[cgroup /a.slice/*]\nMax.hbm0=64M\nMax.dram0=8M\n"
+		"[cgroup /a.slice/two]\nMax.hbm0=none\n");
+	/* The first pools are made with it: dram0 is the module's tier 0, hbm0 1. */
+	a = create_from(f, "/a.slice/one", one);
+	b = create_from(f, "/a.slice/two", two);
+	g_assert_cmpuint(limit_on(one, 0), ==, 8 * MIB);
+	g_assert_cmpuint(limit_on(one, 1), ==, 64 * MIB);
+	g_assert_cmpuint(limit_on(slice, 1), ==, 1024 * MIB);
+	g_assert_cmpuint(limit_on(slice, 0), ==, MORSEL_NO_LIMIT);
+	g_assert_cmpuint(limit_on(two, 1), ==, MORSEL_NO_LIMIT);
+	g_assert_cmpuint(limit_on(two, 0), ==, 8 * MIB);
+	g_assert_cmpuint(limit_on(account_of(a), 1), ==, MORSEL_NO_LIMIT);
+	/* Others, at once. */
+	configure(f, &config, "[cgroup /a.slice/one]\nMax.hbm0=0\n");
+	g_assert_cmpuint(limit_on(one, 1), ==, 0);
+	g_assert_cmpuint(limit_on(one, 0), ==, MORSEL_NO_LIMIT);
+	g_assert_cmpuint(limit_on(two, 0), ==, MORSEL_NO_LIMIT);
+	tiers = storage_module_cgroup_tiers(f->s, "/a.slice/one");
+	g_assert_cmpuint(tiers->len, ==, 1);
+	t = &g_array_index(tiers, struct storage_module_tier, 0);
+	g_assert_cmpstr(t->name, ==, "hbm0");
+	g_assert_cmpuint(t->limit, ==, 0);
+
+	/* The next daemon has another configuration: it holds for what it finds. */
+	f->s->ops->free(a);
+	storage_module_free(f->s);
+	new_storage(f);
+	configure(f, &config, "[cgroup /a.slice/one]\nMax.hbm0=32M\n");
+	/* Not known again yet. */
+	g_assert_cmpuint(limit_on(one, 1), ==, 0);
+	{
+		struct storage_spec spec = spec_of(200, MIB, NULL);
+		g_autofree char *error = NULL;
+
+		spec.cgroup = "/a.slice/one";
+		g_assert_cmpint(f->s->ops->adopt(f->s, f->inv, &spec, PAGES_4K, -1, &a, &error), ==,
+				0);
+	}
+	g_assert_cmpuint(limit_on(one, 1), ==, 32 * MIB);
+	f->s->ops->free(b);
+	f->s->ops->free(a);
+	storage_module_set_limits(f->s, NULL);
+	config_free(config);
+}
+
+/* --- A tier that is a dax device -------------------------------------------------------------- */
 
 static struct tier *give_dax(struct fixture *f)
 {
@@ -904,14 +1220,6 @@ static struct tier *give_dax(struct fixture *f)
 	storage_module_set_opener(f->s, &(struct module_opener){ open_dax, NULL });
 	storage_module_learn(f->s, f->inv);
 	return t;
-}
-
-static void restart(struct fixture *f)
-{
-	storage_module_free(f->s);
-	new_storage(f);
-	storage_module_set_opener(f->s, &(struct module_opener){ open_dax, NULL });
-	storage_module_learn(f->s, f->inv);
 }
 
 static uint64_t bytes_at(struct fixture *f, struct storage_object *o, int place)
@@ -1053,6 +1361,9 @@ int main(int argc, char **argv)
 	ADD("adopt", test_adopt);
 	ADD("destroy", test_destroy);
 	ADD("strays", test_strays);
+	ADD("cgroups", test_cgroups);
+	ADD("deep-cgroups", test_deep_cgroups);
+	ADD("limits", test_limits);
 	ADD("dax", test_dax);
 	ADD("dax-refused", test_dax_refused);
 	ADD("dax-release", test_dax_release);

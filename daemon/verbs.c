@@ -33,9 +33,10 @@ static char *move_here(const struct doctor_facts *f)
 
 static char *budgets_here(const struct doctor_facts *f)
 {
-	return g_strdup(module_is_chosen(&f->module)
-				? "module: use is counted by owner; this version sets no limits"
-				: "node: advisory");
+	return g_strdup(
+		module_is_chosen(&f->module)
+			? "module: counted by cgroup and tier, and limited by Max.TIER= in [cgroup PATH]"
+			: "node: advisory");
 }
 
 static char *heat_here(const struct doctor_facts *f)

@@ -551,7 +551,7 @@ class ManPages(unittest.TestCase):
             example = f.read()
         sections = re.findall(r"(?m)^#?\[(\w+)(?: \S+)?\]$", example)
         self.assertEqual(set(re.findall(r"(?m)^\.Ss \[(\w+)", page)), set(sections))
-        keys = {key.split(".")[0] for key in re.findall(r"(?m)^#([A-Z]\w+(?:\.\d+)?)=", example)}
+        keys = {key.split(".")[0] for key in re.findall(r"(?m)^#([A-Z]\w+(?:\.\w+)?)=", example)}
         # "Device" has no line of its own there.
         self.assertEqual(set(re.findall(r"(?m)^\.It Cm ([A-Z]\w+)", page)), keys | {"Device"})
 
