@@ -39,7 +39,7 @@ void block_release(struct pool *p, u64 huge)
 
 	frame_blocks_erase(pfn);
 	p->block[huge] = 0;
-	if (p->kind == MORSEL_POOL_DAX)
+	if (p->kind != MORSEL_POOL_NODE)
 		unpin_user_page_range_dirty_lock(pfn_to_page(pfn), GRANULE_PAGES, false);
 	for (i = 0; i < GRANULE_PAGES && p->kind == MORSEL_POOL_NODE; i++)
 		__free_page(pfn_to_page(pfn + i));

@@ -62,6 +62,19 @@ static inline void morsel_pte_dtor(struct ptdesc *table)
 #define MORSEL_FLUSH_ALL_CPUS false
 #endif
 
+/*
+ * References of a page, those of mappings of its dax device left out: they are counted since 6.15, and who owns the device
+ * may map it at any time.
+ */
+static inline int morsel_page_refs(struct page *head)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 15, 0)
+	if (is_zone_device_page(head))
+		return page_ref_count(head) - folio_mapcount(page_folio(head));
+#endif
+	return page_ref_count(head);
+}
+
 /* 6.18: no hint any more. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
 #define morsel_get_dev_pagemap(pfn) get_dev_pagemap(pfn)

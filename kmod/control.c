@@ -39,7 +39,7 @@ static int hello(struct morsel_hello *arg)
 		arg->version = MORSEL_UAPI_VERSION;
 		return -EPROTONOSUPPORT;
 	}
-	arg->features = 0;
+	arg->features = MORSEL_FEATURE_EXTENTS;
 #ifdef MORSEL_TEST_BUILD
 	arg->features |= MORSEL_FEATURE_TEST;
 #endif
@@ -85,6 +85,8 @@ int ioctl_ranges(struct object *o, struct morsel_ranges *arg, bool populate)
 	if (!RESERVED_ZERO(arg) || arg->count > MORSEL_MAX_BATCH)
 		return -EINVAL;
 	arg->bytes = 0;
+	if (object_has_extents(o))
+		return -EOPNOTSUPP;
 	for (i = 0; i < arg->count && r >= 0; i++) {
 		if (copy_from_user(&range, &from[i], sizeof(range)))
 			return -EFAULT;
@@ -109,6 +111,8 @@ static int move(struct object *o, struct morsel_move *arg)
 	if (!RESERVED_ZERO(arg) || count > MORSEL_MAX_BATCH)
 		return -EINVAL;
 	arg->count = 0;
+	if (object_has_extents(o))
+		return -EOPNOTSUPP;
 	for (i = 0; i < count; i++) {
 		struct morsel_move_range range;
 

@@ -52,7 +52,7 @@ static int pin_block(struct pool *p, u64 huge, u64 address, struct page **pages)
 	r = frame_blocks_insert(p, huge, pfn);
 	if (r < 0)
 		goto unpin;
-	p->refs[huge] = page_ref_count(compound_head(pages[0]));
+	p->refs[huge] = morsel_page_refs(compound_head(pages[0]));
 	p->block[huge] = pfn;
 	atomic_long_inc(&p->blocks);
 	return 0;
@@ -75,7 +75,7 @@ int dax_take(struct pool *p, u64 address)
 		r = fatal_signal_pending(current)
 			    ? -EINTR
 			    : pin_block(p, huge, address + (huge << GRANULE_SHIFT), pages);
-		if (r >= 0)
+		if (r >= 0 && !pool_is_extents(p))
 			r = llfree_online(&p->llfree, huge, 1, 0);
 		cond_resched();
 	}

@@ -86,6 +86,10 @@ int object_fill(struct object *o, u64 page, enum table_kind kind, u64 *ret_fille
 	pte_t leaf;
 	int r;
 
+	/* What no extent covers is not there. */
+	if (object_has_extents(o) &&
+	    (!g->table[TABLE_RW] || pte_none(READ_ONCE(table_leaves(g->table[TABLE_RW])[i]))))
+		return -ENXIO;
 	if (!table_get(o, g, TABLE_RW))
 		return -ENOMEM;
 	if (kind == TABLE_RO && !table_get(o, g, TABLE_RO))

@@ -3,6 +3,7 @@
 #include <linux/highmem.h>
 #include <linux/slab.h>
 
+#include "compat.h"
 #include "internal.h"
 
 /* pfn >> 9 → pool and huge frame. Read without a lock: a block with frames in use stays. */
@@ -131,7 +132,7 @@ bool frame_is_pinned(unsigned long pfn)
 
 	p = lookup(pfn, &frame);
 	/* A dax device's pages are compound: what pins one of them holds all of its 2 MiB. */
-	return p && page_ref_count(page) != (p->refs ? p->refs[frame >> 9] : 1);
+	return p && morsel_page_refs(page) != (p->refs ? p->refs[frame >> 9] : 1);
 }
 
 bool frame_put(unsigned long pfn, struct account *a)

@@ -103,8 +103,9 @@ struct pool {
 	atomic_long_t blocks;	   /* there */
 	u64 grown, shrunk;	   /* under grow */
 	unsigned long users;	   /* placements that name it; under morsel_lock */
-	struct dev_pagemap *pgmap; /* DAX: holds the device's page structures */
-	int *refs;		   /* DAX: of each block's first page when nobody else had one */
+	atomic64_t used;	   /* EXTENTS: frames, once for each object */
+	struct dev_pagemap *pgmap; /* DAX, EXTENTS: holds the device's page structures */
+	int *refs;		   /* of each block's first page when nobody else had one */
 	spinlock_t quarantine_lock;
 	struct list_head quarantine;
 	atomic64_t quarantined;
@@ -166,6 +167,12 @@ void frame_quarantine_look(struct pool *p);
 
 /* ---- pools over a pinned dax device (dax.c) ---- */
 
+/* A pool without an allocator: frames are not given, but named. */
+static inline bool pool_is_extents(const struct pool *p)
+{
+	return p->kind == MORSEL_POOL_EXTENTS;
+}
+
 /* Pins the caller's mapping [address, address + the pool's size) and makes all of it blocks. */
 int dax_take(struct pool *p, u64 address);
 /* All blocks have been released; nothing for other pools. */
@@ -202,6 +209,9 @@ struct object {
 	struct placement placement; /* change needs frames for writing */
 	spinlock_t attach_lock;
 	struct list_head attaches;
+	struct list_head linger;      /* EXTENTS: destroyed, but pinned */
+	unsigned long linger_granule; /* those before it are not pinned */
+	bool lingers;
 	struct cpumask cpus; /* scratch of tlb_flush_object(), under change */
 	atomic64_t used, tables, faults, links, mappings;
 	atomic64_t in_pool[MORSEL_MAX_POOLS + 1]; /* frames */
@@ -235,6 +245,22 @@ extern const struct file_operations object_fops;
 
 /* offset and length: multiples of 4096, inside: -EINVAL, -ERANGE. */
 int object_check_range(const struct object *o, u64 offset, u64 length);
+
+/* ---- objects over given extents (extents.c): placement.pool[0] is theirs ---- */
+
+/* Fills a new object's tables. */
+int extents_fill(struct object *o, const struct morsel_object_create *arg);
+/* Frees its tables; the frames are not ours. */
+void extents_empty(struct object *o);
+/* The caller has the last reference: true if it is taken over, to be put when nothing pins the frames any more. */
+bool extents_linger(struct object *o);
+/* Puts those that are not pinned any more. */
+void extents_look(void);
+void extents_exit(void);
+static inline bool object_has_extents(const struct object *o)
+{
+	return o->flags & MORSEL_OBJECT_EXTENTS;
+}
 
 /* ---- tables (table.c) ---- */
 

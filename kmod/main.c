@@ -61,6 +61,7 @@ static int __init morsel_init(void)
 static void __exit morsel_exit(void)
 {
 	misc_deregister(&control_device);
+	extents_exit();
 	/* Tables wait for walkers that may still be in them. */
 	rcu_barrier();
 }

@@ -178,12 +178,13 @@ int object_move(struct object *o, struct morsel_move_range *range)
 		return -ENOMEM;
 	mutex_lock(&morsel_lock);
 	target = pool_find(range->pool);
-	if (target)
+	r = !target ? -ENOENT : pool_is_extents(target) ? -EOPNOTSUPP : 0;
+	if (r >= 0)
 		target->users++;
 	mutex_unlock(&morsel_lock);
-	if (!target) {
+	if (r < 0) {
 		kfree(b);
-		return -ENOENT;
+		return r;
 	}
 	r = mutex_lock_killable(&o->change);
 	while (r >= 0 && page < end) {

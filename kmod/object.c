@@ -24,6 +24,8 @@ static int placement_take(const struct morsel_placement *arg, struct placement *
 		p.pool[i] = pool_find(arg->pools[i]);
 		if (!p.pool[i])
 			return -ENOENT;
+		if (pool_is_extents(p.pool[i]))
+			return -EOPNOTSUPP;
 		for (j = 0; j < i; j++)
 			if (p.pool[j] == p.pool[i])
 				return -EINVAL;
@@ -44,6 +46,20 @@ static int placement_take(const struct morsel_placement *arg, struct placement *
 	return 0;
 }
 
+/* The pool of an object's extents is held in the same way. */
+static int extents_pool_take(u32 id, struct placement *ret)
+{
+	struct pool *p = pool_find(id);
+
+	if (!p)
+		return -ENOENT;
+	if (!pool_is_extents(p))
+		return -EOPNOTSUPP;
+	p->users++;
+	*ret = (struct placement){ .n = 1, .pool = { p } };
+	return 0;
+}
+
 static void placement_drop(struct placement *p)
 {
 	while (p->n > 0)
@@ -54,7 +70,10 @@ static void placement_drop(struct placement *p)
 
 static void object_free(struct object *o)
 {
-	object_empty(o);
+	if (object_has_extents(o))
+		extents_empty(o);
+	else
+		object_empty(o);
 	mutex_lock(&morsel_lock);
 	if (o->id && xa_load(&objects, o->id) == o)
 		xa_erase(&objects, o->id);
@@ -72,6 +91,11 @@ static void object_free(struct object *o)
 
 void object_put(struct object *o)
 {
+	if (refcount_dec_not_one(&o->refs))
+		return;
+	/* The last one: no mapping is left, so that nothing can be pinned that is not pinned now. */
+	if (object_has_extents(o) && READ_ONCE(o->destroyed) && extents_linger(o))
+		return;
 	if (refcount_dec_and_test(&o->refs))
 		object_free(o);
 }
@@ -80,6 +104,8 @@ struct object *object_by_id(u64 id, bool destroyed)
 {
 	struct object *o;
 
+	if (destroyed)
+		extents_look();
 	mutex_lock(&morsel_lock);
 	o = id ? xa_load(&objects, id) : NULL;
 	if (o && ((o->destroyed && !destroyed) || !refcount_inc_not_zero(&o->refs)))
@@ -132,8 +158,15 @@ static int install(struct file *file, s32 *ret_fd)
 
 static int check_create(const struct morsel_object_create *arg)
 {
-	if (arg->flags & ~MORSEL_OBJECT_HUGE || !arg->bytes || !PAGE_ALIGNED(arg->bytes) ||
-	    arg->bytes > MORSEL_MAX_OBJECT_SIZE)
+	bool extents = arg->flags & MORSEL_OBJECT_EXTENTS;
+
+	if (extents ? arg->flags != MORSEL_OBJECT_EXTENTS ||
+			      arg->extents_count > MORSEL_MAX_EXTENTS ||
+			      memchr_inv(&arg->placement, 0, sizeof(arg->placement))
+		    : arg->extents || arg->extents_count || arg->extents_pool)
+		return -EINVAL;
+	if (arg->flags & ~(MORSEL_OBJECT_HUGE | MORSEL_OBJECT_EXTENTS) || !arg->bytes ||
+	    !PAGE_ALIGNED(arg->bytes) || arg->bytes > MORSEL_MAX_OBJECT_SIZE)
 		return -EINVAL;
 	return 0;
 }
@@ -179,17 +212,24 @@ int object_create(struct morsel_object_create *arg, struct file **ret_file)
 	init_rwsem(&o->frames);
 	spin_lock_init(&o->attach_lock);
 	INIT_LIST_HEAD(&o->attaches);
+	INIT_LIST_HEAD(&o->linger);
 	__module_get(THIS_MODULE);
 	atomic64_inc(&morsel_count.objects);
 
 	mutex_lock(&morsel_lock);
-	r = placement_take(&arg->placement, &o->placement);
+	r = object_has_extents(o) ? extents_pool_take(arg->extents_pool, &o->placement)
+				  : placement_take(&arg->placement, &o->placement);
 	if (r >= 0 && arg->account) {
 		o->account = account_find(arg->account);
 		if (o->account)
 			atomic64_inc(&o->account->objects);
 		else
 			r = -ENOENT;
+	}
+	if (r >= 0 && object_has_extents(o)) {
+		mutex_unlock(&morsel_lock);
+		r = extents_fill(o, arg);
+		mutex_lock(&morsel_lock);
 	}
 	if (r >= 0) {
 		file = object_file(o, false);
@@ -284,7 +324,7 @@ int object_set(const struct morsel_object_set *arg)
 	if (IS_ERR(o))
 		return PTR_ERR(o);
 	mutex_lock(&morsel_lock);
-	r = placement_take(&arg->placement, &p);
+	r = object_has_extents(o) ? -EOPNOTSUPP : placement_take(&arg->placement, &p);
 	if (r >= 0) {
 		down_write(&o->frames);
 		swap(p, o->placement);

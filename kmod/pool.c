@@ -31,6 +31,13 @@ static u64 shrink(struct pool *p, u64 count, bool bad_too)
 	struct llfree_huge_state state;
 	u64 huge, done = 0;
 
+	if (pool_is_extents(p)) {
+		/* Nobody uses it, or it is not made yet. */
+		for (huge = 0; huge < p->huge; huge++)
+			if (p->block[huge])
+				block_release(p, huge);
+		return p->huge;
+	}
 	for (huge = p->huge; huge-- > 0 && done < count;) {
 		if (!p->block[huge])
 			continue;
@@ -161,7 +168,7 @@ static int pool_new(const struct morsel_pool_create *arg, struct pool **ret)
 	p->block = morsel_inject() ? NULL : kvcalloc(p->huge, sizeof(*p->block), GFP_KERNEL);
 	p->offline = morsel_inject() ? NULL : bitmap_zalloc(p->huge, GFP_KERNEL);
 	if (p->block && p->offline)
-		r = allocator_new(p);
+		r = pool_is_extents(p) ? 0 : allocator_new(p);
 	if (r >= 0) {
 		p->shrinker = morsel_inject() ? NULL
 					      : shrinker_alloc(SHRINKER_NUMA_AWARE, "morsel-pool");
@@ -183,7 +190,7 @@ static int check_create(const struct morsel_pool_create *arg)
 	if (arg->tier >= MORSEL_MAX_TIERS || !arg->max_bytes ||
 	    !IS_ALIGNED(arg->max_bytes, MORSEL_GRANULE))
 		return -EINVAL;
-	if (arg->kind == MORSEL_POOL_DAX)
+	if (arg->kind == MORSEL_POOL_DAX || arg->kind == MORSEL_POOL_EXTENTS)
 		return arg->node != NUMA_NO_NODE || arg->start_bytes || !arg->address ||
 				       !IS_ALIGNED(arg->address, MORSEL_GRANULE) ||
 				       arg->max_bytes > MORSEL_MAX_OBJECT_SIZE
@@ -223,7 +230,7 @@ int pool_create(struct morsel_pool_create *arg)
 	}
 	p->id = id;
 	mutex_lock(&p->grow);
-	if (p->kind == MORSEL_POOL_DAX)
+	if (p->kind != MORSEL_POOL_NODE)
 		r = dax_take(p, arg->address);
 	for (i = 0; i < start && r >= 0; i++) {
 		r = fatal_signal_pending(current) ? -EINTR : block_add(p, i);
@@ -251,6 +258,7 @@ int pool_destroy(u32 id)
 	struct pool *p;
 	int r = 0;
 
+	extents_look();
 	mutex_lock(&morsel_lock);
 	p = pool_find(id);
 	if (!p) {
@@ -291,7 +299,7 @@ static int with_pool(u32 id, struct pool **ret)
 
 int pool_stat(struct morsel_pool_stat *arg)
 {
-	struct llfree_stats stats;
+	struct llfree_stats stats = {};
 	struct pool *p;
 	u64 huge;
 	int r;
@@ -301,7 +309,10 @@ int pool_stat(struct morsel_pool_stat *arg)
 		return r;
 	frame_quarantine_look(p);
 	mutex_lock(&p->grow);
-	r = llfree_stats_fast(&p->llfree, &stats);
+	if (pool_is_extents(p))
+		stats.used = atomic64_read(&p->used);
+	else
+		r = llfree_stats_fast(&p->llfree, &stats);
 	arg->kind = p->kind;
 	arg->tier = p->tier;
 	arg->node = p->node;
@@ -319,7 +330,7 @@ int pool_stat(struct morsel_pool_stat *arg)
 	arg->grown = p->grown;
 	arg->shrunk = p->shrunk;
 	arg->lower_bytes = p->lower_size;
-	arg->start = p->kind == MORSEL_POOL_DAX ? PFN_PHYS(p->block[0]) : 0;
+	arg->start = p->kind != MORSEL_POOL_NODE ? PFN_PHYS(p->block[0]) : 0;
 	arg->upper_bytes = p->upper_size;
 	mutex_unlock(&p->grow);
 	mutex_unlock(&morsel_lock);
@@ -341,8 +352,10 @@ int pool_map_state(struct file *file, struct vm_area_struct *vma)
 	p = pool_find(min(offset >> 40, (u64)U32_MAX));
 	/* The pages have references of their own then: the pool may go. */
 	r = !p ? -ENOENT
-	       : remap_vmalloc_range(vma, offset & 1ull << 39 ? p->upper : p->lower,
-				     (offset & ((1ull << 39) - 1)) >> PAGE_SHIFT);
+	    : pool_is_extents(p)
+		    ? -EOPNOTSUPP
+		    : remap_vmalloc_range(vma, offset & 1ull << 39 ? p->upper : p->lower,
+					  (offset & ((1ull << 39) - 1)) >> PAGE_SHIFT);
 	mutex_unlock(&state_lock);
 	return r;
 }
@@ -431,7 +444,9 @@ int pool_set_offline(const struct morsel_pool_offline *arg, bool offline)
 	r = with_pool(arg->pool, &p);
 	if (r < 0)
 		return r;
-	if (arg->first >= p->huge || arg->count > p->huge - arg->first) {
+	if (pool_is_extents(p)) {
+		r = -EOPNOTSUPP;
+	} else if (arg->first >= p->huge || arg->count > p->huge - arg->first) {
 		r = -ERANGE;
 	} else {
 		mutex_lock(&p->grow);

@@ -40,16 +40,18 @@ static int sockets[2];
 static int nodes[8];
 static unsigned int n_nodes;
 static struct km_object start; /* what all begin with */
+static char *device;	       /* a mapping for pools on it; NULL: the lab has none */
 
 struct fd {
 	int fd;
 	uint64_t id;
+	bool extents; /* its content is that of others too */
 };
 
 struct map {
 	char *p;
 	uint64_t bytes, id;
-	bool writable;
+	bool writable, extents;
 };
 
 struct worker {
@@ -179,6 +181,7 @@ static const unsigned long requests[] = {
  */
 struct pointed {
 	struct morsel_extent ranges[8];
+	struct morsel_object_extent extents[8];
 	struct morsel_move_range moves[8];
 	uint64_t list[64], bits[2][OBJECT_MAX / PAGE / 64];
 	uint8_t granules[OBJECT_MAX / GRANULE], page[PAGE];
@@ -194,6 +197,22 @@ static void make_pointed(void)
 	to = mmap(p + HOLES / 2, sizeof(*to), PROT_READ | PROT_WRITE,
 		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 	km_require(to != MAP_FAILED);
+}
+
+/* Over the device, or over whatever has that number. */
+static void fill_in_extents(struct worker *w, struct morsel_object_create *c)
+{
+	c->flags = MORSEL_OBJECT_EXTENTS;
+	memset(&c->placement, 0, sizeof(c->placement));
+	c->extents = (uintptr_t)to->extents;
+	c->extents_count = (uint32_t)(chance(w, 16) ? km_random(&w->random) : pick(w, 4));
+	c->extents_pool = (uint32_t)(chance(w, 16) ? pick_pool(w) : 5 + pick(w, 4));
+	for (unsigned int i = 0; i < 8; i++)
+		to->extents[i] = (struct morsel_object_extent){
+			.offset = i * GRANULE / 2 + pick_offset(w) / 16,
+			.length = chance(w, 2) ? PAGE : pick_length(w) / 8 & ~(PAGE - 1),
+			.at = pick_offset(w)
+		};
 }
 
 static void fill_in(struct worker *w, unsigned long request, union argument *a)
@@ -212,8 +231,14 @@ static void fill_in(struct worker *w, unsigned long request, union argument *a)
 		a->pool_create.max_bytes = pick_bytes(w, POOL_MAX);
 		if (chance(w, 3))
 			a->pool_create.start_bytes = pick_bytes(w, POOL_MAX);
-		if (a->pool_create.kind == MORSEL_POOL_DAX)
-			a->pool_create.address = (uintptr_t)w->maps[pick(w, MAPS)].p;
+		if (device && chance(w, 2))
+			a->pool_create.kind = chance(w, 4) ? MORSEL_POOL_DAX : MORSEL_POOL_EXTENTS;
+		if (a->pool_create.kind != MORSEL_POOL_NODE) {
+			a->pool_create.node = -1;
+			a->pool_create.start_bytes = 0;
+			a->pool_create.address =
+				(uintptr_t)(chance(w, 4) ? w->maps[pick(w, MAPS)].p : device);
+		}
 		break;
 	case MORSEL_IOC_POOL_DESTROY:
 		/* Without pools nothing works. */
@@ -256,6 +281,8 @@ static void fill_in(struct worker *w, unsigned long request, union argument *a)
 		a->object_create.account = chance(w, 2) ? 0 : pick(w, ACCOUNTS + 1);
 		pick_placement(w, &a->object_create.placement);
 		a->object_create.id = pick(w, IDS) + 1;
+		if (chance(w, 3))
+			fill_in_extents(w, &a->object_create);
 		break;
 	case MORSEL_IOC_OBJECT_OPEN:
 		a->object_open.id = pick_id(w);
@@ -326,7 +353,7 @@ static void keep_fd(struct worker *w, int fd)
 	}
 	if (slot->fd >= 0)
 		close(slot->fd);
-	*slot = (struct fd){ fd, s.id };
+	*slot = (struct fd){ fd, s.id, s.flags & MORSEL_OBJECT_EXTENTS };
 }
 
 /* Descriptors that came of it, and what is too large to keep. */
@@ -424,7 +451,7 @@ static bool map(struct worker *w)
 	if (m->p)
 		munmap(m->p, m->bytes);
 mapped:
-	*m = (struct map){ p, bytes, fd->id, writable };
+	*m = (struct map){ p, bytes, fd->id, writable, fd->extents };
 	return true;
 }
 
@@ -446,8 +473,8 @@ static bool touch(struct worker *w)
 		/* It may be evicted and be filled anew, or not (SIGBUS), between any two accesses. */
 		if (!km_load(at, &got))
 			continue;
-		km_check(got == 0 || got == mark_of(m->id), "object %" PRIu64 " holds %" PRIx64,
-			 m->id, got);
+		km_check(m->extents || got == 0 || got == mark_of(m->id),
+			 "object %" PRIu64 " holds %" PRIx64, m->id, got);
 		if (m->writable)
 			km_store(at, mark_of(m->id));
 	}
@@ -651,7 +678,7 @@ static void work(void *argument)
 	struct itimerval often = { .it_interval = { .tv_usec = 7000 },
 				   .it_value = { .tv_usec = 7000 } };
 
-	w->fds[0] = (struct fd){ dup(start.fd), start.id };
+	w->fds[0] = (struct fd){ dup(start.fd), start.id, false };
 	/* Without SA_RESTART: every wait is broken off now and then. */
 	sigaction(SIGALRM, &action, NULL);
 	if (w->number % 2)
@@ -734,6 +761,21 @@ static void test_fuzz(void)
 	free(pids);
 }
 
+/* Of the lab's NVDIMM; to be inherited. */
+static void map_device(void)
+{
+	const char *path = getenv("MORSEL_LAB_NVM_DAX");
+	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	void *p;
+
+	if (fd < 0)
+		return;
+	p = mmap(NULL, POOL_MAX, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	km_require(p != MAP_FAILED, "%s: %s", path, strerror(errno));
+	close(fd);
+	device = p;
+}
+
 int main(int argc, char *argv[])
 {
 	static const struct option options[] = {
@@ -767,6 +809,7 @@ int main(int argc, char *argv[])
 	km_require(processes > 0 &&
 		   socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) == 0);
 	make_pointed();
+	map_device();
 	km_test("random calls", test_fuzz);
 	return km_end();
 }

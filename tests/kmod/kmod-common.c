@@ -234,9 +234,14 @@ uint32_t km_pool(int node, uint32_t tier, uint64_t max)
 
 uint32_t km_dax_pool(const char *path, uint32_t tier, uint64_t bytes)
 {
+	return km_device_pool(path, MORSEL_POOL_DAX, tier, bytes);
+}
+
+uint32_t km_device_pool(const char *path, uint32_t kind, uint32_t tier, uint64_t bytes)
+{
 	struct morsel_pool_create c = {
 		.size = sizeof(c),
-		.kind = MORSEL_POOL_DAX,
+		.kind = kind,
 		.tier = tier,
 		.node = -1,
 		.max_bytes = bytes,

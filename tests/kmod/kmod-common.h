@@ -69,6 +69,7 @@ int km_pool_try(int node, uint32_t tier, uint64_t max, uint64_t start, uint32_t 
 uint32_t km_pool(int node, uint32_t tier, uint64_t max);
 /* Over a device-dax file's first bytes; 0: the module has no such pools. */
 uint32_t km_dax_pool(const char *path, uint32_t tier, uint64_t bytes);
+uint32_t km_device_pool(const char *path, uint32_t kind, uint32_t tier, uint64_t bytes);
 /* Waits until nothing is left in quarantine, then destroys; fails the test if that takes more than 20 s. */
 void km_pool_destroy(uint32_t pool);
 struct morsel_pool_stat km_pool_stat(uint32_t pool);

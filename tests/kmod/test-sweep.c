@@ -266,6 +266,40 @@ static int run_dax_pool(void)
 	return r;
 }
 
+static int run_extents_pool(void)
+{
+	struct morsel_pool_create c = { .size = sizeof(c),
+					.kind = MORSEL_POOL_EXTENTS,
+					.tier = 2,
+					.node = -1,
+					.max_bytes = 4 * MIB };
+	int r;
+
+	c.address = (uintptr_t)map;
+	r = km_ioctl(km_control, MORSEL_IOC_POOL_CREATE, &c);
+	if (r == 0)
+		new_pool = c.pool;
+	return r;
+}
+
+static int run_extents(void)
+{
+	static const struct morsel_object_extent extents[] = { { 0, MIB, 2 * MIB },
+							       { 2 * MIB, PAGE, MIB } };
+	struct morsel_object_create c = { .size = sizeof(c),
+					  .flags = MORSEL_OBJECT_EXTENTS,
+					  .bytes = BYTES,
+					  .account = ACCOUNT,
+					  .extents = (uintptr_t)extents,
+					  .extents_count = 2,
+					  .extents_pool = new_pool };
+	int r = km_ioctl(km_control, MORSEL_IOC_OBJECT_CREATE, &c);
+
+	if (r == 0)
+		object = (struct km_object){ .id = c.id, .bytes = BYTES, .fd = c.fd };
+	return r;
+}
+
 static void undo_pool(void)
 {
 	if (new_pool)
@@ -287,6 +321,18 @@ static void undo_dax(void)
 {
 	undo_pool();
 	undo_object();
+}
+
+static void ready_extents(void)
+{
+	ready_dax();
+	km_require(run_extents_pool() == 0);
+}
+
+static void undo_extents(void)
+{
+	undo_object();
+	undo_pool();
 }
 
 static void ready_resize(void)
@@ -491,6 +537,14 @@ static const struct operation {
 	{ "account", nothing, run_account, undo_account, { -ENOMEM }, true, 2 },
 	{ "pool of a node", nothing, run_pool, undo_pool, { -ENOMEM }, true, 9 },
 	{ "pool of a dax device", ready_dax, run_dax_pool, undo_dax, { -ENOMEM }, true, 10 },
+	{ "pool for extents", ready_dax, run_extents_pool, undo_dax, { -ENOMEM }, true, 7 },
+	{ "object over extents",
+	  ready_extents,
+	  run_extents,
+	  undo_extents,
+	  { -ENOMEM, -EMFILE },
+	  true,
+	  6 },
 	{ "resize", ready_resize, run_resize, nothing, { -ENOMEM }, false, 6 },
 	{ "object", nothing, run_object, undo_object, { -ENOMEM, -EMFILE }, true, 4 },
 	{ "open", ready_object, run_open, undo_open, { -ENOMEM, -EMFILE }, true, 2 },

@@ -33,6 +33,7 @@
 #define MORSEL_MAX_POOLS 64
 #define MORSEL_MAX_OBJECT_SIZE (1ULL << 44)
 #define MORSEL_MAX_BATCH 4096 /* ranges in one call */
+#define MORSEL_MAX_EXTENTS (1 << 20)
 
 /* Version handshake: call it first. EPROTONOSUPPORT: the module speaks no such version. */
 struct morsel_hello {
@@ -43,6 +44,7 @@ struct morsel_hello {
 };
 #define MORSEL_FEATURE_TEST (1ULL << 0)	     /* a test build: not for use */
 #define MORSEL_FEATURE_PLACEMENT (1ULL << 1) /* struct_ops morsel_placement_ops can be registered */
+#define MORSEL_FEATURE_EXTENTS (1ULL << 2)   /* pools and objects of that name */
 
 /*
  * Pool: frames of one tier, given out by LLFree. The tier is a number below MORSEL_MAX_TIERS that the
@@ -53,19 +55,24 @@ struct morsel_hello {
  * MORSEL_POOL_DAX takes the pages of a mapping of a device-dax file in the caller's address space
  * [address, address + max_bytes) and pins them; the mapping may go afterwards. The device stays busy
  * until the pool is destroyed.
+ * MORSEL_POOL_EXTENTS takes a device in the same way, but has no allocator: it gives no frames, and cannot be
+ * in a placement or be moved to (EOPNOTSUPP). Objects are made over extents of it (MORSEL_OBJECT_EXTENTS), which the
+ * caller chooses. Its stat: used_bytes is the sum of what objects have, quarantine_bytes that of destroyed ones that
+ * something outside still refers to, free_bytes 0.
  */
 enum {
 	MORSEL_POOL_NODE = 1,
 	MORSEL_POOL_DAX = 2,
+	MORSEL_POOL_EXTENTS = 3,
 };
 struct morsel_pool_create {
 	__u32 size;
 	__u32 kind;
 	__u32 tier;
-	__s32 node;	   /* NODE: must have memory. DAX: ignored, -1 */
+	__s32 node;	   /* NODE: must have memory. DAX, EXTENTS: -1 */
 	__u64 max_bytes;   /* multiple of 2 MiB. ENOSPC: more than the node has */
 	__u64 start_bytes; /* NODE: take so much at once (ENOMEM: nothing made) */
-	__u64 address;	   /* DAX */
+	__u64 address;	   /* DAX, EXTENTS */
 	__u32 pool;	   /* out: id, from 1 */
 	__u32 flags;	   /* 0 */
 	__u64 reserved[2];
@@ -87,7 +94,7 @@ struct morsel_pool_stat {
 	__u64 bad_bytes;		/* memory errors */
 	__u64 grown, shrunk;		/* blocks of 2 MiB so far */
 	__u64 lower_bytes, upper_bytes; /* of the allocator's state: see MORSEL_MAP_STATE */
-	__u64 start; /* DAX: physical address of its first byte: which device it is */
+	__u64 start; /* DAX, EXTENTS: physical address of its first byte: which device it is */
 	__u64 reserved[1];
 };
 
@@ -118,7 +125,7 @@ struct morsel_pool_offline {
 #define MORSEL_OFFLINE_DRAIN (1u << 0)
 
 /*
- * by id: POOL_DESTROY (EBUSY: frames in use), ACCOUNT_DESTROY (EBUSY: in use), OBJECT_DESTROY: the object cannot
+ * by id: POOL_DESTROY (EBUSY: frames or extents in use), ACCOUNT_DESTROY (EBUSY: in use), OBJECT_DESTROY: the object cannot
  * be opened any more; OBJECT_STAT by id tells of it until its last descriptor and mapping have gone,
  * and so long its id is taken.
  */
@@ -180,9 +187,27 @@ struct morsel_object_create {
 	__u64 id; /* in: chosen by the caller, or 0; out. EEXIST */
 	__s32 fd; /* out: writable, O_CLOEXEC */
 	__u32 pad;
-	__u64 reserved[4];
+	__u64 extents;	     /* EXTENTS: address of struct morsel_object_extent[] */
+	__u32 extents_count; /* at most MORSEL_MAX_EXTENTS; may be 0 */
+	__u32 extents_pool;  /* of kind EXTENTS; ENOENT, EOPNOTSUPP */
+	__u64 reserved[2];
 };
 #define MORSEL_OBJECT_HUGE (1u << 0) /* each granule gets 2 MiB of one piece where there is one */
+/*
+ * Object over given extents of a device, with its content as it lies there. The placement must be all zero. What no
+ * extent covers gives SIGBUS; POPULATE, EVICT, MOVE and SET give EOPNOTSUPP. The account, if one is given, is
+ * charged all of it from the start (EDQUOT). Objects may share frames, and an object may show one frame twice: who owns
+ * what is the caller's affair. After OBJECT_DESTROY the caller may use the extents otherwise when OBJECT_STAT by
+ * id gives ENOENT: no descriptor, mapping or pinned page is left. (A device's pages may be compound: then a
+ * pin of one counts for all objects with a frame in its 2 MiB.)
+ */
+#define MORSEL_OBJECT_EXTENTS (1u << 1)
+
+/* Multiples of 4096, in any order. EINVAL: they overlap in the object; ERANGE: beyond the object or the pool. */
+struct morsel_object_extent {
+	__u64 offset, length; /* in the object */
+	__u64 at;	      /* offset in the pool */
+};
 
 struct morsel_object_open {
 	__u32 size;
@@ -226,8 +251,9 @@ struct morsel_object_stat {
 	__u64 mappings;
 	__u64 reserved[4];
 };
-#define MORSEL_STAT_RDONLY (1u << 16)	 /* this descriptor */
-#define MORSEL_STAT_DESTROYED (1u << 17) /* ends with its last descriptor and mapping */
+#define MORSEL_STAT_RDONLY (1u << 16) /* this descriptor */
+#define MORSEL_STAT_DESTROYED \
+	(1u << 17) /* ends with its last descriptor and mapping; EXTENTS: and pin */
 
 /*
  * (o) On a writable object descriptor (EACCES), or by id on the control descriptor. POPULATE: ENOMEM: the
