@@ -5,40 +5,33 @@
 
 #include "internal.h"
 
-/* 2^order charged frames, zeroed. -EDQUOT: only limits were in the way; -ENOMEM. */
-static int take(struct object *o, unsigned long granule, unsigned int order, struct pool **ret_pool,
+/* A charged frame, zeroed. -EDQUOT: only limits were in the way; -ENOMEM. */
+static int take(struct object *o, unsigned long granule, struct pool **ret_pool,
 		unsigned long *ret_pfn)
 {
 	struct pool *pools[MORSEL_MAX_TIERS];
-	unsigned int n = placement_order(o, granule, order, pools), i;
+	unsigned int n = placement_order(o, granule, 0, pools), i;
 	int r, result = -EDQUOT;
 
 	for (i = 0; i < n; i++) {
 		struct pool *pool = pools[i];
 
-		r = account_charge(o->account, pool->tier, 1ul << order);
+		r = account_charge(o->account, pool->tier, 1);
 		if (r < 0)
 			continue;
-		r = frame_get(pool, order, ret_pfn);
+		r = frame_get(pool, 0, ret_pfn);
 		if (r >= 0) {
-			frame_zero(*ret_pfn, order);
+			frame_zero(*ret_pfn, 0);
 			*ret_pool = pool;
 			return 0;
 		}
-		account_uncharge(o->account, pool->tier, 1ul << order);
+		account_uncharge(o->account, pool->tier, 1);
 		result = -ENOMEM;
 	}
 	return result;
 }
 
-static void give_back_new(struct object *o, struct pool *pool, unsigned long pfn,
-			  unsigned int order)
-{
-	frame_put_new(pfn, order);
-	account_uncharge(o->account, pool->tier, 1ul << order);
-}
-
-static void count_frames(struct object *o, struct pool *pool, long n)
+void object_count_frames(struct object *o, struct pool *pool, long n)
 {
 	atomic64_add(n, &o->used);
 	atomic64_add(n, &o->in_pool[pool->id]);
@@ -51,29 +44,6 @@ static bool granule_is_empty(const struct granule *g)
 	for (i = 0; i < GRANULE_PAGES; i++)
 		if (!pte_none(READ_ONCE(table_leaves(g->table[TABLE_RW])[i])))
 			return false;
-	return true;
-}
-
-/* All of an empty granule from one piece. False: do it frame by frame. */
-static bool fill_huge(struct object *o, unsigned long granule, u64 *ret_filled)
-{
-	struct granule *g = &o->granule[granule];
-	unsigned int i, n = 0;
-	struct pool *pool;
-	unsigned long pfn;
-
-	if (!(o->flags & MORSEL_OBJECT_HUGE) || o->bytes >> GRANULE_SHIFT <= granule ||
-	    !granule_is_empty(g) || take(o, granule, LLFREE_HUGE_ORDER, &pool, &pfn) < 0)
-		return false;
-	for (i = 0; i < GRANULE_PAGES; i++) {
-		if (table_fill(g, i, pfn + i))
-			n++;
-		else /* another fault was here first */
-			give_back_new(o, pool, pfn + i, 0);
-	}
-	count_frames(o, pool, n);
-	if (ret_filled)
-		*ret_filled += n;
 	return true;
 }
 
@@ -90,6 +60,11 @@ int object_fill(struct object *o, u64 page, enum table_kind kind, u64 *ret_fille
 	if (object_has_extents(o) &&
 	    (!g->table[TABLE_RW] || pte_none(READ_ONCE(table_leaves(g->table[TABLE_RW])[i]))))
 		return -ENXIO;
+	if (o->flags & MORSEL_OBJECT_HUGE) {
+		r = huge_fill(o, page, ret_filled);
+		if (r <= 0)
+			return r;
+	}
 	if (!table_get(o, g, TABLE_RW))
 		return -ENOMEM;
 	if (kind == TABLE_RO && !table_get(o, g, TABLE_RO))
@@ -99,16 +74,15 @@ int object_fill(struct object *o, u64 page, enum table_kind kind, u64 *ret_fille
 		table_fill_ro(g, i);
 		return PageHWPoison(pfn_to_page(pte_pfn(leaf))) ? -EHWPOISON : 0;
 	}
-	if (fill_huge(o, granule, ret_filled))
-		return 0;
-	r = take(o, granule, 0, &pool, &pfn);
+	r = take(o, granule, &pool, &pfn);
 	if (r < 0)
 		return r;
-	if (!table_fill(g, i, pfn)) {
-		give_back_new(o, pool, pfn, 0);
+	if (!table_fill(g, i, pfn)) { /* another fault was here first */
+		frame_put_new(pfn, 0);
+		account_uncharge(o->account, pool->tier, 1);
 		return 0;
 	}
-	count_frames(o, pool, 1);
+	object_count_frames(o, pool, 1);
 	if (ret_filled)
 		*ret_filled += 1;
 	return 0;
@@ -135,8 +109,12 @@ int object_populate(struct object *o, u64 offset, u64 length, u64 *ret_bytes)
 		r = down_read_killable(&o->frames);
 		if (r < 0)
 			break;
-		for (; page < stop && r >= 0; page++)
+		for (; page < stop && r >= 0; page++) {
 			r = object_fill(o, page, TABLE_RW, &filled);
+			/* One page: the first was all of it. */
+			if (r >= 0 && leaf_is_huge(o->granule[page / GRANULE_PAGES].leaf))
+				page = stop - 1;
+		}
 		up_read(&o->frames);
 		cond_resched();
 		/* A real signal: signal_pending() is true also when io_uring wants a word with the task. */
@@ -157,9 +135,60 @@ static unsigned int drop(struct object *o, struct granule *g, unsigned int i)
 	if (!pte_present(old))
 		return 0;
 	pfn = pte_pfn(old);
-	count_frames(o, frame_pool(pfn), -1);
-	frame_put(pfn, o->account);
+	object_count_frames(o, frame_pool(pfn), -1);
+	frame_put(pfn, 0, o->account);
 	return 1;
+}
+
+static void free_tables(struct object *o, struct granule *g)
+{
+	enum table_kind kind;
+
+	for (kind = 0; kind < TABLE_KINDS; kind++) {
+		if (g->table[kind])
+			table_free(o, g->table[kind]);
+		g->table[kind] = NULL;
+	}
+}
+
+/* What the granule has of [first, end) goes. With object.change held. */
+static int evict_granule(struct object *o, unsigned long n, unsigned int first, unsigned int end,
+			 u64 *ret_bytes)
+{
+	struct granule *g = &o->granule[n];
+	bool part = end - first < GRANULE_PAGES;
+	unsigned int i;
+	int r;
+
+	for (;;) {
+		if (!g->table[TABLE_RW] && !leaf_is_huge(READ_ONCE(g->leaf)))
+			return 0;
+		if (part && leaf_is_huge(READ_ONCE(g->leaf))) {
+			r = huge_split(o, n);
+			if (r < 0)
+				return r;
+		}
+		down_write(&o->frames);
+		/* A fault may have made it a page of 2 MiB meanwhile. */
+		if (!part || !leaf_is_huge(g->leaf))
+			break;
+		up_write(&o->frames);
+	}
+	object_unlink(o, n, 1);
+	if (leaf_is_huge(g->leaf)) {
+		huge_drop(o, n);
+		*ret_bytes += MORSEL_GRANULE;
+	} else {
+		for (i = first; i < end; i++)
+			*ret_bytes += (u64)drop(o, g, i) << PAGE_SHIFT;
+		/* So that it can be one page again. */
+		if (g->leaf && granule_is_empty(g)) {
+			free_tables(o, g);
+			g->leaf = 0;
+		}
+	}
+	up_write(&o->frames);
+	return 0;
 }
 
 int object_evict(struct object *o, u64 offset, u64 length, u64 *ret_bytes)
@@ -170,23 +199,15 @@ int object_evict(struct object *o, u64 offset, u64 length, u64 *ret_bytes)
 	r = mutex_lock_killable(&o->change);
 	if (r < 0)
 		return r;
-	while (page < end) {
-		struct granule *g = &o->granule[page / GRANULE_PAGES];
+	while (page < end && r >= 0) {
 		u64 stop = min(end, (page / GRANULE_PAGES + 1) * GRANULE_PAGES);
 
-		if (g->table[TABLE_RW]) {
-			down_write(&o->frames);
-			object_unlink(o, page / GRANULE_PAGES, 1);
-			for (; page < stop; page++)
-				*ret_bytes += (u64)drop(o, g, page % GRANULE_PAGES) << PAGE_SHIFT;
-			up_write(&o->frames);
-		}
+		r = evict_granule(o, page / GRANULE_PAGES, page % GRANULE_PAGES,
+				  (stop - 1) % GRANULE_PAGES + 1, ret_bytes);
 		page = stop;
 		cond_resched();
-		if (page < end && stop_for_signal(*ret_bytes)) {
+		if (r >= 0 && page < end && stop_for_signal(*ret_bytes))
 			r = -EINTR;
-			break;
-		}
 	}
 	mutex_unlock(&o->change);
 	return r;
@@ -200,13 +221,11 @@ void object_empty(struct object *o)
 	for (n = 0; n < o->granules; n++) {
 		struct granule *g = &o->granule[n];
 
-		if (!g->table[TABLE_RW])
-			continue;
-		for (i = 0; i < GRANULE_PAGES; i++)
+		if (leaf_is_huge(g->leaf))
+			huge_drop(o, n);
+		for (i = 0; i < GRANULE_PAGES && g->table[TABLE_RW]; i++)
 			drop(o, g, i);
-		table_free(o, g->table[TABLE_RW]);
-		if (g->table[TABLE_RO])
-			table_free(o, g->table[TABLE_RO]);
+		free_tables(o, g);
 		cond_resched();
 	}
 }

@@ -13,6 +13,7 @@ static struct pool *pool_of_id[MORSEL_MAX_POOLS + 1];
 struct held_frame {
 	struct list_head node;
 	unsigned long pfn;
+	unsigned int order;
 	struct account *account;
 };
 
@@ -64,11 +65,37 @@ static struct llfree_request request_for(const struct pool *p, unsigned int orde
 	return (struct llfree_request){ .order = order, .slot = raw_smp_processor_id() % p->slots };
 }
 
-static void release(struct pool *p, u64 frame, unsigned int order)
+static void give(struct pool *p, u64 frame, unsigned int order)
 {
 	int r = llfree_put(&p->llfree, frame, request_for(p, order));
 
 	WARN_ONCE(r < 0, "morsel: frame %llu of pool %u: put gave %d\n", frame, p->id, r);
+}
+
+/* A compound block serves leaves of 2 MiB only: a pin of one of its frames would hold all. */
+static void release(struct pool *p, u64 frame, unsigned int order)
+{
+	u64 huge = frame >> 9;
+
+	if (order != LLFREE_HUGE_ORDER || p->kind != MORSEL_POOL_NODE) {
+		give(p, frame, order);
+		return;
+	}
+	mutex_lock(&p->grow);
+	if (PageCompound(pfn_to_page(p->block[huge])) && block_split(p, huge) < 0)
+		/* Nothing is behind the huge frame any more; it is in use until it is given. */
+		llfree_offline(&p->llfree, huge, 1, LLFREE_OFFLINE_DRAIN);
+	give(p, frame, order);
+	mutex_unlock(&p->grow);
+}
+
+static unsigned long first_bad(unsigned long pfn, unsigned int order)
+{
+	unsigned long i;
+
+	for (i = 0; i < 1ul << order && !PageHWPoison(pfn_to_page(pfn + i)); i++)
+		;
+	return i;
 }
 
 /*
@@ -77,17 +104,21 @@ static void release(struct pool *p, u64 frame, unsigned int order)
  */
 static bool set_aside_if_bad(struct pool *p, unsigned long pfn, u64 frame, unsigned int order)
 {
-	unsigned long i;
+	unsigned long i = first_bad(pfn, order);
 
-	for (i = 0; i < 1ul << order && !PageHWPoison(pfn_to_page(pfn + i)); i++)
-		;
 	if (i == 1ul << order)
 		return false;
 	if (llfree_mark_bad(&p->llfree, frame >> 9) >= 0)
 		pr_warn("morsel: pool %u: memory error at pfn %lu: 2 MiB are out of use\n", p->id,
 			pfn + i);
-	release(p, frame, order);
+	give(p, frame, order);
 	return true;
+}
+
+/* Not for a single frame, nor for many: its block is on its way to a leaf of 2 MiB. */
+static bool is_compound(struct pool *p, unsigned long pfn)
+{
+	return p->kind == MORSEL_POOL_NODE && PageCompound(pfn_to_page(pfn));
 }
 
 int frame_get(struct pool *p, unsigned int order, unsigned long *ret_pfn)
@@ -103,8 +134,14 @@ int frame_get(struct pool *p, unsigned int order, unsigned long *ret_pfn)
 		r = llfree_get(&p->llfree, request_for(p, order), &frame);
 		if (r >= 0) {
 			*ret_pfn = p->block[frame >> 9] + (frame & (GRANULE_PAGES - 1));
-			if (!set_aside_if_bad(p, *ret_pfn, frame, order))
+			if (set_aside_if_bad(p, *ret_pfn, frame, order))
+				continue;
+			if (!is_compound(p, *ret_pfn))
 				return 0;
+			give(p, frame, order);
+			/* Until pool_grow_compound() has it. */
+			mutex_lock(&p->grow);
+			mutex_unlock(&p->grow);
 			continue;
 		}
 		if (r != LLFREE_ENOMEM)
@@ -113,6 +150,50 @@ int frame_get(struct pool *p, unsigned int order, unsigned long *ret_pfn)
 		if (r < 0)
 			return -ENOMEM;
 	}
+}
+
+static int get_of_device(struct pool *p, unsigned long *ret_pfn)
+{
+	int r = frame_get(p, LLFREE_HUGE_ORDER, ret_pfn);
+
+	if (r < 0)
+		return r;
+	/* As the device's driver made them. */
+	if (compound_order(pfn_to_page(*ret_pfn)) >= LLFREE_HUGE_ORDER)
+		return 0;
+	frame_put_new(*ret_pfn, LLFREE_HUGE_ORDER);
+	return -ENOMEM;
+}
+
+int frame_get_compound(struct pool *p, unsigned long *ret_pfn)
+{
+	u64 frame;
+	int r;
+
+	if (p->kind != MORSEL_POOL_NODE)
+		return get_of_device(p, ret_pfn);
+	mutex_lock(&p->grow);
+	do
+		r = llfree_get(&p->llfree, request_for(p, LLFREE_HUGE_ORDER), &frame);
+	while (r >= 0 && set_aside_if_bad(p, p->block[frame >> 9], frame, LLFREE_HUGE_ORDER));
+	if (r < 0) {
+		r = pool_grow_compound(p, &frame);
+	} else {
+		r = block_join(p, frame >> 9);
+		if (r < 0)
+			give(p, frame, LLFREE_HUGE_ORDER);
+	}
+	if (r >= 0)
+		*ret_pfn = p->block[frame >> 9];
+	mutex_unlock(&p->grow);
+	return r;
+}
+
+bool frame_is_there(struct pool *p)
+{
+	struct llfree_stats stats;
+
+	return llfree_stats_fast(&p->llfree, &stats) >= 0 && stats.free > 0;
 }
 
 void frame_put_new(unsigned long pfn, unsigned int order)
@@ -135,7 +216,7 @@ bool frame_is_pinned(unsigned long pfn)
 	return p && morsel_page_refs(page) != (p->refs ? p->refs[frame >> 9] : 1);
 }
 
-bool frame_put(unsigned long pfn, struct account *a)
+bool frame_put(unsigned long pfn, unsigned int order, struct account *a)
 {
 	struct held_frame *held;
 	struct pool *p;
@@ -145,17 +226,18 @@ bool frame_put(unsigned long pfn, struct account *a)
 	if (!p)
 		return false;
 	/* The kernel keeps a reference of a page with an error for good: it cannot be waited for. */
-	if (set_aside_if_bad(p, pfn, frame, 0)) {
-		account_uncharge(a, p->tier, 1);
+	if (set_aside_if_bad(p, pfn, frame, order)) {
+		account_uncharge(a, p->tier, 1ul << order);
 		return false;
 	}
 	if (hold_pinned && frame_is_pinned(pfn)) {
 		/* Nothing else can be done with it, and it is 32 bytes. */
 		held = kmalloc(sizeof(*held), GFP_KERNEL | __GFP_NOFAIL);
 		held->pfn = pfn;
+		held->order = order;
 		held->account = account_get(a);
-		atomic64_inc(&p->quarantined);
-		atomic64_inc(&morsel_count.quarantined);
+		atomic64_add(1ul << order, &p->quarantined);
+		atomic64_add(1ul << order, &morsel_count.quarantined);
 		spin_lock(&p->quarantine_lock);
 		list_add_tail(&held->node, &p->quarantine);
 		spin_unlock(&p->quarantine_lock);
@@ -163,8 +245,8 @@ bool frame_put(unsigned long pfn, struct account *a)
 		return true;
 	}
 	/* Uncharged last: who sees the account's use fall finds the frame. */
-	release(p, frame, 0);
-	account_uncharge(a, p->tier, 1);
+	release(p, frame, order);
+	account_uncharge(a, p->tier, 1ul << order);
 	return false;
 }
 
@@ -172,19 +254,23 @@ void frame_quarantine_look(struct pool *p)
 {
 	struct held_frame *held, *next;
 	LIST_HEAD(free);
+	u64 frame;
 
 	spin_lock(&p->quarantine_lock);
 	list_for_each_entry_safe(held, next, &p->quarantine, node)
-		if (!frame_is_pinned(held->pfn) || PageHWPoison(pfn_to_page(held->pfn)))
+		if (!frame_is_pinned(held->pfn) ||
+		    first_bad(held->pfn, held->order) < 1ul << held->order)
 			list_move(&held->node, &free);
 	if (!list_empty(&p->quarantine))
 		schedule_delayed_work(&p->look, LOOK_AGAIN);
 	spin_unlock(&p->quarantine_lock);
 	list_for_each_entry_safe(held, next, &free, node) {
-		frame_put_new(held->pfn, 0);
-		account_uncharge(held->account, p->tier, 1);
+		if (lookup(held->pfn, &frame) == p &&
+		    !set_aside_if_bad(p, held->pfn, frame, held->order))
+			release(p, frame, held->order);
+		account_uncharge(held->account, p->tier, 1ul << held->order);
 		account_put(held->account);
-		atomic64_dec(&p->quarantined);
+		atomic64_sub(1ul << held->order, &p->quarantined);
 		kfree(held);
 	}
 }

@@ -35,6 +35,26 @@ static void harvest_table(struct page *table, unsigned int first, unsigned int e
 	}
 }
 
+/* Of a leaf of 2 MiB: its bits are those of all its pages. */
+static void harvest_leaf(struct object *o, unsigned long granule, unsigned int pages, u32 flags,
+			 unsigned long at, unsigned long *accessed, unsigned long *dirty)
+{
+	struct granule *g = &o->granule[granule];
+	unsigned long clear = 0;
+
+	if (!(flags & MORSEL_HARVEST_KEEP))
+		clear |= _PAGE_ACCESSED;
+	if (flags & MORSEL_HARVEST_CLEAR_DIRTY)
+		clear |= _PAGE_DIRTY;
+	object_gather(o, granule, clear);
+	if (clear & _PAGE_ACCESSED ? test_and_clear_bit(_PAGE_BIT_ACCESSED, &g->leaf)
+				   : test_bit(_PAGE_BIT_ACCESSED, &g->leaf))
+		bitmap_set(accessed, at, pages);
+	if (clear & _PAGE_DIRTY ? test_and_clear_bit(_PAGE_BIT_DIRTY, &g->leaf)
+				: test_bit(_PAGE_BIT_DIRTY, &g->leaf))
+		bitmap_set(dirty, at, pages);
+}
+
 static int harvest(struct object *o, struct morsel_harvest *arg, unsigned long *accessed,
 		   unsigned long *dirty)
 {
@@ -47,6 +67,12 @@ static int harvest(struct object *o, struct morsel_harvest *arg, unsigned long *
 		u64 stop = min(end, (page / GRANULE_PAGES + 1) * GRANULE_PAGES);
 		unsigned int first = page % GRANULE_PAGES, last = first + (stop - page), i;
 
+		if (leaf_is_huge(READ_ONCE(g->leaf))) {
+			harvest_leaf(o, page / GRANULE_PAGES, stop - page, arg->flags, page - begin,
+				     accessed, dirty);
+			arg->present_pages += stop - page;
+			goto next;
+		}
 		for (kind = 0; kind < TABLE_KINDS; kind++)
 			if (g->table[kind])
 				harvest_table(g->table[kind], first, last, arg->flags, page - begin,
@@ -55,6 +81,7 @@ static int harvest(struct object *o, struct morsel_harvest *arg, unsigned long *
 			for (i = first; i < last; i++)
 				arg->present_pages +=
 					pte_present(READ_ONCE(table_leaves(g->table[TABLE_RW])[i]));
+	next:
 		page = stop;
 		cond_resched();
 		if (fatal_signal_pending(current))
@@ -108,6 +135,11 @@ static u8 granule_pools(struct granule *g, unsigned int pages, u64 *pool_bytes)
 	unsigned int i, id = 0;
 	int result = -1;
 
+	if (leaf_is_huge(g->leaf)) {
+		id = frame_pool(leaf_pfn(g->leaf))->id;
+		pool_bytes[id] += (u64)pages << PAGE_SHIFT;
+		return id;
+	}
 	for (i = 0; i < pages; i++) {
 		pte_t leaf = __pte(0);
 

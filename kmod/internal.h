@@ -13,7 +13,7 @@
  *   pool.grow            which blocks a pool has
  *   attach.lock          links of one mapping; inside of it the kernel's lock of the directory
  *   table's own lock     every change of a leaf that is not from none
- *   object.attach_lock   the list of mappings, and the object's CPU mask
+ * The list of mappings has object.attach_lock, outside of attach.lock.
  * Invalidation callbacks take attach.lock only, so they may run under any lock of the kernel and
  * under object.frames.
  */
@@ -125,25 +125,39 @@ int pool_resize(struct morsel_pool_resize *arg);
 int pool_set_offline(const struct morsel_pool_offline *arg, bool offline);
 /* Take one more block of the node. -ENOMEM, -ENOSPC. @seen: pool->blocks when the caller found nothing. */
 int pool_grow(struct pool *p, long seen);
+/* One more compound block, as the caller's frames. With grow held. */
+int pool_grow_compound(struct pool *p, u64 *ret_frame);
 
-/* ---- its blocks (block.c), with pool.grow held ---- */
+/*
+ * ---- its blocks (block.c), with pool.grow held ----
+ * A node's block is split, and serves single frames; while it serves a 2 MiB leaf it is one compound page, for a
+ * leaf's references are all counted in one place. It changes by exchange with the kernel.
+ */
 
-/* One of the node at this place, or -ENOMEM. */
-int block_add(struct pool *p, u64 huge);
+/* One of the node at this place, split unless @kind is __GFP_COMP; or -ENOMEM. */
+int block_add(struct pool *p, u64 huge, gfp_t kind);
 /* Its huge frame is offline, and wholly free. */
 void block_release(struct pool *p, u64 huge);
+/* The same for a block whose huge frame is the caller's. -ENOMEM: it is as it was. */
+int block_join(struct pool *p, u64 huge);
+/* -ENOMEM: the block has gone. */
+int block_split(struct pool *p, u64 huge);
 
 /* ---- frames (frame.c) ---- */
 
 /* 2^order frames (order 0 or 9) as the first one's pfn. Content: anything. May sleep. -ENOMEM. */
 int frame_get(struct pool *p, unsigned int order, unsigned long *ret_pfn);
-/* Frames that no one has seen: back at once. */
+/* 2 MiB that are one page, for a leaf of 2 MiB. The same. */
+int frame_get_compound(struct pool *p, unsigned long *ret_pfn);
+/* It could give a single frame as it is. */
+bool frame_is_there(struct pool *p);
+/* Frames that no one has seen: back at once. May sleep. */
 void frame_put_new(unsigned long pfn, unsigned int order);
 /*
- * A frame that was mapped, and is not any more, TLBs flushed. Charged to @a until it is free: at
- * once, or when nothing outside refers to it. Returns true if it went into quarantine.
+ * Frames that were mapped, and are not any more, TLBs flushed. Charged to @a until they are free: at
+ * once, or when nothing outside refers to them. Returns true if they went into quarantine.
  */
-bool frame_put(unsigned long pfn, struct account *a);
+bool frame_put(unsigned long pfn, unsigned int order, struct account *a);
 /* Something outside of the tables has a reference: a pin, DMA under way. */
 bool frame_is_pinned(unsigned long pfn);
 /* The pool of a frame that is in a table. */
@@ -189,7 +203,15 @@ enum table_kind {
 struct granule {
 	/* RW: the truth, there as soon as there is a frame. RO: a copy without the right to write. */
 	struct page *table[TABLE_KINDS];
+	/* With MORSEL_OBJECT_HUGE. 0: not decided; LEAF_SMALL: the tables; else a leaf of 2 MiB. */
+	unsigned long leaf;
 };
+
+#define LEAF_SMALL 1ul
+static inline bool leaf_is_huge(unsigned long leaf)
+{
+	return leaf & _PAGE_PSE;
+}
 
 struct placement {
 	unsigned int n;
@@ -214,6 +236,7 @@ struct object {
 	bool lingers;
 	struct cpumask cpus; /* scratch of tlb_flush_object(), under change */
 	atomic64_t used, tables, faults, links, mappings;
+	atomic64_t leaves;			  /* of 2 MiB */
 	atomic64_t in_pool[MORSEL_MAX_POOLS + 1]; /* frames */
 	unsigned long granules;
 	struct granule granule[];
@@ -228,6 +251,8 @@ struct attach {
 	unsigned long first; /* granule at start */
 	enum table_kind kind;
 	spinlock_t lock;
+	/* Of leaves of 2 MiB. While there is one the kernel frees no table above it. */
+	unsigned long copies;
 	struct list_head node;
 };
 
@@ -297,7 +322,33 @@ unsigned int placement_order(const struct object *o, unsigned long granule, unsi
 void placement_register(void);
 bool placement_can_be_asked(void);
 
+/*
+ * ---- leaves of 2 MiB (huge.c) ----
+ * The granule has the truth, as an entry of a page middle directory; processes have copies of it. Accessed and dirty bits of copies are
+ * joined into it when a copy goes, and by object_gather().
+ */
+
+static inline unsigned long leaf_pfn(unsigned long leaf)
+{
+	return pmd_pfn(__pmd(leaf));
+}
+/* With the bits of @old. */
+unsigned long leaf_make(unsigned long pfn, unsigned long old);
+pmd_t leaf_copy(unsigned long leaf, enum table_kind kind);
+void leaf_join(struct granule *g, pmd_t copy);
+/* 0: there is a leaf; 1: the granule is filled frame by frame; -EHWPOISON. With object.frames held for reading. */
+int huge_fill(struct object *o, u64 page, u64 *ret_filled);
+/* With object.frames held for writing and the granule unlinked: the leaf's frames go. */
+void huge_drop(struct object *o, unsigned long granule);
+/* Move the whole leaf. With object.change held. */
+void huge_move(struct object *o, unsigned long granule, struct pool *target,
+	       struct morsel_move_range *range);
+/* Single frames of the same pool instead of the leaf. The same. -EBUSY: pinned; -ENOMEM, -EDQUOT, -EIO. */
+int huge_split(struct object *o, unsigned long granule);
+
 /* ---- frames of objects (fill.c) ---- */
+
+void object_count_frames(struct object *o, struct pool *pool, long n);
 
 /* Leaf @page has a frame when it returns 0. With object.frames held for reading. -EDQUOT, -ENOMEM, -EHWPOISON. */
 int object_fill(struct object *o, u64 page, enum table_kind kind, u64 *ret_filled);
@@ -311,6 +362,8 @@ void object_empty(struct object *o);
 int object_mmap(struct file *file, struct vm_area_struct *vma);
 unsigned long object_get_area(struct file *file, unsigned long address, unsigned long length,
 			      unsigned long offset, unsigned long flags);
+/* What copies of the leaf have in accessed and dirty bits joins the truth; of the copies those in @clear are cleared. */
+void object_gather(struct object *o, unsigned long granule, unsigned long clear);
 /* Every process's links to these granules are gone, and its TLBs do not have them. */
 void object_unlink(struct object *o, unsigned long first, unsigned long count);
 
@@ -319,6 +372,8 @@ void object_unlink(struct object *o, unsigned long first, unsigned long count);
 /* The range's out fields are zero before. -EINTR: they tell how far it came. */
 int object_move(struct object *o, struct morsel_move_range *range);
 int object_harvest(struct object *o, struct morsel_harvest *arg);
+/* Counts @pages that stay as not moved because of @r. */
+void move_fail(struct morsel_move_range *range, int r, unsigned int pages);
 int object_residency(struct object *o, struct morsel_residency *arg);
 
 /* ---- TLBs (tlb.c) ---- */

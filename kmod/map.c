@@ -31,6 +31,19 @@ static pmd_t *find_pmd(struct mm_struct *mm, unsigned long address)
 	return pmd_offset(pud, address);
 }
 
+/* Of the granule: a link to its table, or a copy of its leaf. */
+static bool is_ours(const struct attach *a, const struct granule *g, pmd_t pmd)
+{
+	unsigned long leaf = READ_ONCE(g->leaf);
+	struct page *table = READ_ONCE(g->table[a->kind]);
+
+	if (pmd_none(pmd))
+		return false;
+	if (pmd_leaf(pmd))
+		return leaf_is_huge(leaf) && pmd_pfn(pmd) == leaf_pfn(leaf);
+	return table && pmd_pfn(pmd) == page_to_pfn(table);
+}
+
 /* With attach.lock held. Only what is ours: a table that the kernel put there itself stays. */
 static unsigned long unlink_range(struct attach *a, unsigned long start, unsigned long end)
 {
@@ -48,12 +61,18 @@ static unsigned long unlink_range(struct attach *a, unsigned long start, unsigne
 		lock = pmd_lock(a->mm, pmd);
 		for (; address < next; address += PMD_SIZE, pmd++) {
 			unsigned long i = a->first + ((address - a->start) >> GRANULE_SHIFT);
-			struct page *table = READ_ONCE(a->object->granule[i].table[a->kind]);
+			struct granule *g = &a->object->granule[i];
 
-			if (pmd_none(*pmd) || !table || pmd_pfn(*pmd) != page_to_pfn(table))
+			if (!is_ours(a, g, *pmd))
 				continue;
-			set_pmd(pmd, __pmd(0));
 			n++;
+			if (!pmd_leaf(*pmd)) {
+				set_pmd(pmd, __pmd(0));
+				continue;
+			}
+			/* CPUs set bits in it by themselves. */
+			leaf_join(g, native_make_pmd(xchg((pmdval_t *)pmd, 0)));
+			a->copies--;
 		}
 		spin_unlock(lock);
 	}
@@ -199,11 +218,20 @@ static void link_gib(struct vm_fault *vmf, struct attach *a, unsigned long seq)
 	lock = pmd_lock(a->mm, pmd);
 	for (address = start; address < end; address += PMD_SIZE, pmd++) {
 		unsigned long i = a->first + ((address - a->start) >> GRANULE_SHIFT);
-		struct page *table = smp_load_acquire(&a->object->granule[i].table[a->kind]);
+		struct granule *g = &a->object->granule[i];
+		unsigned long leaf = smp_load_acquire(&g->leaf);
+		struct page *table = smp_load_acquire(&g->table[a->kind]);
 
-		if (!table || !pmd_none(*pmd))
+		if (!pmd_none(*pmd))
 			continue;
-		set_pmd(pmd, __pmd(page_to_phys(table) | _PAGE_TABLE));
+		if (leaf_is_huge(leaf)) {
+			set_pmd(pmd, leaf_copy(leaf, a->kind));
+			a->copies++;
+		} else if (table) {
+			set_pmd(pmd, __pmd(page_to_phys(table) | _PAGE_TABLE));
+		} else {
+			continue;
+		}
 		n++;
 	}
 	spin_unlock(lock);
@@ -319,6 +347,38 @@ unsigned long object_get_area(struct file *file, unsigned long address, unsigned
 		return thp_get_unmapped_area(file, address, length, offset, flags);
 	/* So that the object's own borders of GiB are those of the addresses. */
 	return at + (((offset << PAGE_SHIFT) - at) & (align - 1));
+}
+
+/* With attach.lock held. */
+static void gather(struct attach *a, unsigned long granule, unsigned long clear)
+{
+	struct granule *g = &a->object->granule[granule];
+	pmd_t *pmd = find_pmd(a->mm, a->start + ((granule - a->first) << GRANULE_SHIFT));
+	spinlock_t *lock;
+
+	if (!pmd)
+		return;
+	lock = pmd_lock(a->mm, pmd);
+	if (pmd_leaf(*pmd) && is_ours(a, g, *pmd))
+		leaf_join(g,
+			  native_make_pmd(atomic_long_fetch_andnot(clear, (atomic_long_t *)pmd)));
+	spin_unlock(lock);
+}
+
+void object_gather(struct object *o, unsigned long granule, unsigned long clear)
+{
+	struct attach *a;
+
+	spin_lock(&o->attach_lock);
+	list_for_each_entry(a, &o->attaches, node) {
+		if (granule - a->first >= (a->end - a->start) >> GRANULE_SHIFT)
+			continue;
+		spin_lock(&a->lock);
+		if (a->copies)
+			gather(a, granule, clear);
+		spin_unlock(&a->lock);
+	}
+	spin_unlock(&o->attach_lock);
 }
 
 void object_unlink(struct object *o, unsigned long first, unsigned long count)

@@ -44,7 +44,7 @@ static void collect(struct granule *g, unsigned int first, unsigned int end, str
 	}
 }
 
-static void fail(struct morsel_move_range *range, int r, unsigned int n)
+void move_fail(struct morsel_move_range *range, int r, unsigned int n)
 {
 	if (n > 0 && !range->result)
 		range->result = r;
@@ -68,12 +68,12 @@ static void take_frames(struct object *o, struct pool *target, struct batch *b,
 	}
 	for (; got < b->n; got++) {
 		if (account_charge(o->account, target->tier, 1) < 0) {
-			fail(range, -EDQUOT, b->n - got);
+			move_fail(range, -EDQUOT, b->n - got);
 			break;
 		}
 		if (frame_get(target, 0, &b->to[got]) < 0) {
 			account_uncharge(o->account, target->tier, 1);
-			fail(range, -ENOMEM, b->n - got);
+			move_fail(range, -ENOMEM, b->n - got);
 			break;
 		}
 	}
@@ -125,8 +125,8 @@ static void switch_leaves(struct object *o, struct granule *g, struct pool *targ
 		atomic64_inc(&o->in_pool[target->id]);
 		moved++;
 	}
-	fail(range, -EBUSY, busy);
-	fail(range, -EIO, bad);
+	move_fail(range, -EBUSY, busy);
+	move_fail(range, -EIO, bad);
 	range->moved += (u64)moved << PAGE_SHIFT;
 	atomic64_add(moved, &morsel_count.moved);
 	atomic64_add(busy, &morsel_count.move_busy);
@@ -138,7 +138,23 @@ static void move_granule(struct object *o, unsigned long n, unsigned int first, 
 {
 	struct granule *g = &o->granule[n];
 	unsigned int k;
+	int r;
 
+	if (leaf_is_huge(READ_ONCE(g->leaf))) {
+		if (end - first == GRANULE_PAGES) {
+			huge_move(o, n, target, range);
+			return;
+		}
+		if (frame_pool(leaf_pfn(g->leaf)) == target) {
+			range->already += (u64)(end - first) << PAGE_SHIFT;
+			return;
+		}
+		r = huge_split(o, n);
+		if (r < 0) {
+			move_fail(range, r, end - first);
+			return;
+		}
+	}
 	if (!g->table[TABLE_RW]) {
 		range->absent += (u64)(end - first) << PAGE_SHIFT;
 		return;
@@ -160,7 +176,7 @@ static void move_granule(struct object *o, unsigned long n, unsigned int first, 
 	up_write(&o->frames);
 	/* Old frames, and the new ones of what stayed: each is charged to its pool's tier. */
 	for (k = 0; k < b->n; k++)
-		frame_put(b->to[k], o->account);
+		frame_put(b->to[k], 0, o->account);
 }
 
 int object_move(struct object *o, struct morsel_move_range *range)

@@ -353,6 +353,7 @@ int object_stat(struct object *o, struct morsel_object_stat *arg, bool rdonly)
 	arg->faults = atomic64_read(&o->faults);
 	arg->links = atomic64_read(&o->links);
 	arg->mappings = atomic64_read(&o->mappings);
+	arg->huge_bytes = (u64)atomic64_read(&o->leaves) << GRANULE_SHIFT;
 	return 0;
 }
 

@@ -55,19 +55,22 @@ static u64 shrink(struct pool *p, u64 count, bool bad_too)
 	return done;
 }
 
-static int add_anywhere(struct pool *p)
+static int add_anywhere(struct pool *p, gfp_t kind, u64 *ret_huge)
 {
 	u64 huge;
 
 	/* What the operator took out of use is not replaced by what is put in its place. */
 	for (huge = 0; huge < p->huge; huge++)
-		if (!p->block[huge] && !test_bit(huge, p->offline))
-			return block_add(p, huge);
+		if (!p->block[huge] && !test_bit(huge, p->offline)) {
+			*ret_huge = huge;
+			return block_add(p, huge, kind);
+		}
 	return -ENOSPC;
 }
 
 int pool_grow(struct pool *p, long seen)
 {
+	u64 huge;
 	int r = 0;
 
 	if (p->kind != MORSEL_POOL_NODE)
@@ -75,9 +78,27 @@ int pool_grow(struct pool *p, long seen)
 	mutex_lock(&p->grow);
 	/* Somebody else may have done it. */
 	if (atomic_long_read(&p->blocks) <= seen)
-		r = add_anywhere(p);
+		r = add_anywhere(p, 0, &huge);
 	mutex_unlock(&p->grow);
 	return r;
+}
+
+int pool_grow_compound(struct pool *p, u64 *ret_frame)
+{
+	struct llfree_request request = { .order = LLFREE_HUGE_ORDER };
+	u64 huge;
+	int r;
+
+	r = add_anywhere(p, __GFP_COMP, &huge);
+	if (r < 0)
+		return r;
+	*ret_frame = huge << 9;
+	/* Who else finds frames of it gives them back at once: frame_get(). */
+	while (llfree_get_at(&p->llfree, *ret_frame, request) == LLFREE_EBUSY) {
+		llfree_drain(&p->llfree, LLFREE_ALL_SLOTS);
+		schedule_timeout_uninterruptible(1);
+	}
+	return 0;
 }
 
 static unsigned long shrinker_count(struct shrinker *s, struct shrink_control *c)
@@ -233,7 +254,7 @@ int pool_create(struct morsel_pool_create *arg)
 	if (p->kind != MORSEL_POOL_NODE)
 		r = dax_take(p, arg->address);
 	for (i = 0; i < start && r >= 0; i++) {
-		r = fatal_signal_pending(current) ? -EINTR : block_add(p, i);
+		r = fatal_signal_pending(current) ? -EINTR : block_add(p, i, 0);
 		cond_resched();
 	}
 	if (r < 0)
@@ -363,6 +384,7 @@ int pool_map_state(struct file *file, struct vm_area_struct *vma)
 int pool_resize(struct morsel_pool_resize *arg)
 {
 	struct pool *p;
+	u64 huge;
 	long want;
 	int r;
 
@@ -380,7 +402,7 @@ int pool_resize(struct morsel_pool_resize *arg)
 	frame_quarantine_look(p);
 	mutex_lock(&p->grow);
 	while (r >= 0 && atomic_long_read(&p->blocks) < want) {
-		r = fatal_signal_pending(current) ? -EINTR : add_anywhere(p);
+		r = fatal_signal_pending(current) ? -EINTR : add_anywhere(p, 0, &huge);
 		cond_resched();
 	}
 	if (atomic_long_read(&p->blocks) > want)

@@ -33,7 +33,7 @@ static bool worked(int r, const char *what)
 	if (r >= 0)
 		return true;
 	failed++;
-	km_check(r == allowed || r == -EBUSY, "%s: %s", what, strerror(-r));
+	km_check(r == allowed || r == -EBUSY || r == -EMFILE, "%s: %s", what, strerror(-r));
 	return false;
 }
 

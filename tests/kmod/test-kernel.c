@@ -2,6 +2,8 @@
 /*
  * What else in the kernel touches a mapping: advice, locks, the walkers of /proc, get_user_pages in all its
  * users. It works or is refused, and what the object holds stays.
+ *
+ * test-kernel [huge]   of an object with pages of 2 MiB
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -370,11 +372,13 @@ static void other_reads(void *unused)
 	whole("all of it, in another process");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	bool huge = argc > 1 && strcmp(argv[1], "huge") == 0;
+
 	km_begin();
 	pool = km_pool(0, 0, 64 * MIB);
-	o = km_object(SIZE, 0, 0, pool);
+	o = km_object(SIZE, huge ? MORSEL_OBJECT_HUGE : 0, 0, pool);
 	p = km_map(o.fd, SIZE, PROT_READ | PROT_WRITE);
 	km_fill(p, SIZE, SEED);
 	km_test("madvise", test_advice);
@@ -387,6 +391,9 @@ int main(void)
 	km_test("vmsplice", test_splice);
 	km_test("userfaultfd", test_userfaultfd);
 	km_check(km_in_child(other_reads, NULL));
+	/* All but the two of which a part was evicted. */
+	km_check(km_object_stat(o.fd).huge_bytes == (huge ? SIZE - 2 * GRANULE : 0),
+		 "%" PRIu64 " in huge pages", (uint64_t)km_object_stat(o.fd).huge_bytes);
 	km_unmap(p, SIZE);
 	km_object_done(&o);
 	km_pool_destroy(pool);

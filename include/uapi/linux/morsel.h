@@ -192,7 +192,12 @@ struct morsel_object_create {
 	__u32 extents_pool;  /* of kind EXTENTS; ENOENT, EOPNOTSUPP */
 	__u64 reserved[2];
 };
-#define MORSEL_OBJECT_HUGE (1u << 0) /* each granule gets 2 MiB of one piece where there is one */
+/*
+ * Each whole granule gets one page of 2 MiB where the first pool of its order that has frames for it has one, else 4 KiB
+ * ones; by its first touch, and again after all of it was evicted. A page of 2 MiB has one accessed and one dirty bit, is
+ * pinned, and moves, as a whole. MOVE and EVICT of a part of it split it first, by a copy in its pool.
+ */
+#define MORSEL_OBJECT_HUGE (1u << 0)
 /*
  * Object over given extents of a device, with its content as it lies there. The placement must be all zero. What no
  * extent covers gives SIGBUS; POPULATE, EVICT, MOVE and SET give EOPNOTSUPP. The account, if one is given, is
@@ -249,7 +254,8 @@ struct morsel_object_stat {
 	__u64 faults;				/* handled, of all processes */
 	__u64 links;				/* page-table links made */
 	__u64 mappings;
-	__u64 reserved[4];
+	__u64 huge_bytes; /* of used_bytes: in pages of 2 MiB */
+	__u64 reserved[3];
 };
 #define MORSEL_STAT_RDONLY (1u << 16) /* this descriptor */
 #define MORSEL_STAT_DESTROYED \
@@ -258,8 +264,9 @@ struct morsel_object_stat {
 /*
  * (o) On a writable object descriptor (EACCES), or by id on the control descriptor. POPULATE: ENOMEM: the
  * pools, or the account, have no more; what was populated stays. EVICT frees frames, their content
- * is lost; what is pinned goes into quarantine. EINTR: call again with the same ranges. What is done
- * already is passed over, and each call does a granule at least.
+ * is lost; what is pinned goes into quarantine. EBUSY, ENOMEM, EDQUOT, EIO: a part of a page of 2 MiB, which
+ * could not be split. EINTR: call again with the same ranges. What is done already is passed over, and each
+ * call does a granule at least.
  */
 struct morsel_extent {
 	__u64 offset, length; /* multiples of 4096, inside the object: ERANGE */
