@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What mapping costs, in a second process, against the size of what is mapped: objects of morsel.ko against a
+ * What mapping costs, in a second process, against the size of what is mapped: objects of morsel.ko, with leaves of
+ * 4 KiB and ("huge") of 2 MiB, against a
  * memfd with MAP_POPULATE, a file on tmpfs with huge pages and MAP_POPULATE, and hugetlb, whose page tables the
  * kernel shares where both mappings begin at a multiple of 1 GiB. All are populated by a first process, which
  * keeps its mapping. Faults, moves and harvests besides. One run, so ratios mean something under emulation too.
@@ -33,12 +34,14 @@
 
 enum kind {
 	MORSEL,
+	MORSEL_HUGE,
 	MEMFD,
 	TMPFS_THP,
 	HUGETLBFS,
 	KINDS
 };
-static const char *const kind_name[KINDS] = { "morsel", "memfd_populate", "tmpfs_thp", "hugetlb" };
+static const char *const kind_name[KINDS] = { "morsel", "huge", "memfd_populate", "tmpfs_thp",
+					      "hugetlb" };
 
 struct result {
 	uint64_t touch1g, touch2m, touch4k, unmap, faults; /* ns; medians */
@@ -102,7 +105,8 @@ static int open_kind(enum kind kind, uint64_t bytes, struct km_object *o)
 
 	switch (kind) {
 	case MORSEL:
-		*o = km_object(bytes, 0, 0, pools[0]);
+	case MORSEL_HUGE:
+		*o = km_object(bytes, kind == MORSEL_HUGE ? MORSEL_OBJECT_HUGE : 0, 0, pools[0]);
 		return o->fd;
 	case MEMFD:
 		fd = memfd_create("bench", MFD_CLOEXEC);
@@ -220,7 +224,12 @@ static struct result bench_kind(enum kind kind, uint64_t bytes)
 		   bytes / MIB);
 	km_require(km_in_child(measure, &j));
 	kill_child(holder);
-	if (kind == MORSEL) {
+	if (kind == MORSEL_HUGE) {
+		if (km_object_stat(o.fd).huge_bytes != bytes)
+			km_note("of %" PRIu64 " MiB %" PRIu64 " are in pages of 2 MiB", bytes / MIB,
+				(uint64_t)km_object_stat(o.fd).huge_bytes / MIB);
+		km_object_done(&o);
+	} else if (kind == MORSEL) {
 		struct morsel_object_stat s = km_object_stat(o.fd);
 		struct morsel_pool_stat pool = km_pool_stat(pools[0]);
 		/* The pool's state is of all of it; 8 bytes say where each block is. */
@@ -261,27 +270,37 @@ static struct result bench_kind(enum kind kind, uint64_t bytes)
 	return shared->result;
 }
 
+/* @prefix: "map.1g" or "map.1g.huge". */
+static void print_ours(const char *prefix, const struct result *ours, const struct result *peers)
+{
+	printf("%s.touch1g.ns %" PRIu64 "\n", prefix, ours->touch1g);
+	printf("%s.touch2m.ns %" PRIu64 "\n", prefix, ours->touch2m);
+	printf("%s.touch4k.ns %" PRIu64 "\n", prefix, ours->touch4k);
+	printf("%s.unmap.ns %" PRIu64 "\n", prefix, ours->unmap);
+	printf("%s.faults %" PRIu64 "\n", prefix, ours->faults);
+	for (unsigned int kind = MEMFD; peers && kind < KINDS; kind++) {
+		printf("%s.touch1g.%s_ratio %.3f %" PRIu64 "\n", prefix, kind_name[kind],
+		       (double)peers[kind].touch1g / (double)ours->touch1g, peers[kind].touch1g);
+		printf("%s.touch2m.%s_ratio %.3f %" PRIu64 "\n", prefix, kind_name[kind],
+		       (double)peers[kind].touch2m / (double)ours->touch2m, peers[kind].touch2m);
+		printf("%s.touch4k.%s_ratio %.3f %" PRIu64 "\n", prefix, kind_name[kind],
+		       (double)peers[kind].touch4k / (double)ours->touch4k, peers[kind].touch4k);
+		printf("%s.unmap.%s_ratio %.3f %" PRIu64 "\n", prefix, kind_name[kind],
+		       (double)peers[kind].unmap / (double)ours->unmap, peers[kind].unmap);
+	}
+}
+
 static struct result bench_size(const char *name, uint64_t bytes, bool peers)
 {
+	char prefix[32];
 	struct result r[KINDS];
 
-	for (unsigned int kind = 0; kind < (peers ? KINDS : 1); kind++)
+	for (unsigned int kind = 0; kind < (peers ? KINDS : MEMFD); kind++)
 		r[kind] = bench_kind(kind, bytes);
-	printf("map.%s.touch1g.ns %" PRIu64 "\n", name, r[MORSEL].touch1g);
-	printf("map.%s.touch2m.ns %" PRIu64 "\n", name, r[MORSEL].touch2m);
-	printf("map.%s.touch4k.ns %" PRIu64 "\n", name, r[MORSEL].touch4k);
-	printf("map.%s.unmap.ns %" PRIu64 "\n", name, r[MORSEL].unmap);
-	printf("map.%s.faults %" PRIu64 "\n", name, r[MORSEL].faults);
-	for (unsigned int kind = 1; kind < (peers ? KINDS : 1); kind++) {
-		printf("map.%s.touch1g.%s_ratio %.3f %" PRIu64 "\n", name, kind_name[kind],
-		       (double)r[kind].touch1g / (double)r[MORSEL].touch1g, r[kind].touch1g);
-		printf("map.%s.touch2m.%s_ratio %.3f %" PRIu64 "\n", name, kind_name[kind],
-		       (double)r[kind].touch2m / (double)r[MORSEL].touch2m, r[kind].touch2m);
-		printf("map.%s.touch4k.%s_ratio %.3f %" PRIu64 "\n", name, kind_name[kind],
-		       (double)r[kind].touch4k / (double)r[MORSEL].touch4k, r[kind].touch4k);
-		printf("map.%s.unmap.%s_ratio %.3f %" PRIu64 "\n", name, kind_name[kind],
-		       (double)r[kind].unmap / (double)r[MORSEL].unmap, r[kind].unmap);
-	}
+	snprintf(prefix, sizeof(prefix), "map.%s", name);
+	print_ours(prefix, &r[MORSEL], peers ? r : NULL);
+	snprintf(prefix, sizeof(prefix), "map.%s.huge", name);
+	print_ours(prefix, &r[MORSEL_HUGE], peers ? r : NULL);
 	return r[MORSEL];
 }
 
@@ -425,7 +444,7 @@ struct moved {
 	double slowdown; /* of the writer; 0 without */
 };
 
-static struct moved bench_mover(bool ours, bool write)
+static struct moved bench_mover(bool ours, bool write, uint32_t flags)
 {
 	struct km_object o = { .fd = -1 };
 	uint64_t took[TURNS], written, t, alone_ns, alone, moving = 0, moving_ns = 0;
@@ -435,7 +454,7 @@ static struct moved bench_mover(bool ours, bool write)
 	int fd;
 
 	if (ours)
-		o = km_object(MOVE_BYTES, 0, 0, pools[0]);
+		o = km_object(MOVE_BYTES, flags, 0, pools[0]);
 	fd = ours ? o.fd : memfd_create("bench", MFD_CLOEXEC);
 	km_require(fd >= 0 && (ours || ftruncate(fd, MOVE_BYTES) == 0));
 	p = mmap(NULL, MOVE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -490,14 +509,20 @@ static void bench_moves(void)
 	pools[0] = km_pool(nodes[0], 0, MOVE_BYTES + 16 * MIB);
 	pools[1] = km_pool(nodes[n_nodes - 1], 1, MOVE_BYTES + 16 * MIB);
 	km_pin_cpu(0);
-	ours = bench_mover(true, false);
-	theirs = bench_mover(false, false);
+	ours = bench_mover(true, false, 0);
+	theirs = bench_mover(false, false, 0);
 	printf("move.256m.ns %" PRIu64 " %" PRIu64 "\n", ours.ns, theirs.ns);
 	printf("move.256m.move_pages_ratio %.3f\n", (double)theirs.ns / (double)ours.ns);
-	ours = bench_mover(true, true);
-	theirs = bench_mover(false, true);
+	ours = bench_mover(true, false, MORSEL_OBJECT_HUGE);
+	printf("move.256m.huge.move_pages_ratio %.3f\n", (double)theirs.ns / (double)ours.ns);
+	ours = bench_mover(true, true, 0);
+	theirs = bench_mover(false, true, 0);
 	printf("move.256m.written.move_pages_ratio %.3f\n", (double)theirs.ns / (double)ours.ns);
 	printf("move.256m.writers_slowdown %.3f %.3f\n", ours.slowdown, theirs.slowdown);
+	ours = bench_mover(true, true, MORSEL_OBJECT_HUGE);
+	printf("move.256m.huge.written.move_pages_ratio %.3f\n",
+	       (double)theirs.ns / (double)ours.ns);
+	printf("move.256m.huge.writers_slowdown %.3f\n", ours.slowdown);
 	km_pool_destroy(pools[0]);
 	km_pool_destroy(pools[1]);
 }
