@@ -107,6 +107,8 @@ int doctor_call(struct call *call, sd_bus_error *error)
 
 		if (tier_has_pages(t))
 			x->facts.memory_nodes += t->nodes->len;
+		x->facts.pools += tier_is_pool(t);
+		x->facts.idle_devices += t->backing == BACKING_DAX && t->state == TIER_OFFLINE;
 	}
 	x->facts.has_hmat = has_hmat(tiers);
 	x->facts.descriptors = manager->descriptors;

@@ -187,7 +187,14 @@ static void examine_nvdimm(GArray *list, const struct doctor_facts *f)
 		    "morsels are volatile", "persistent memory, or memmap=SIZE!START for a trial");
 	if (dax > 0)
 		add(list, "device-dax", DOCTOR_OK,
-		    g_strdup_printf("%d device%s", dax, dax == 1 ? "" : "s"), "", "");
+		    g_strdup_printf(
+			    "%d device%s, %u of them given to morsel for pools of the module", dax,
+			    dax == 1 ? "" : "s", f->pools),
+		    "",
+		    f->idle_devices > 0
+			    ? "Volatile=yes in a [tier] of morseld.conf gives one, if what is "
+			      "stored there is not wanted: morselctl tiers"
+			    : "");
 	else
 		add(list, "device-dax", DOCTOR_MISSING, g_strdup("no device"),
 		    "memory of nodes only", "");

@@ -33,6 +33,8 @@ struct doctor_facts {
 	char *polkit;	     /* authority_status(), or NULL; owned */
 	bool bus_connected;
 	unsigned int memory_nodes; /* nodes with memory that tiers are made of */
+	unsigned int pools;	   /* tiers that are dax devices, and morsel's */
+	unsigned int idle_devices; /* the others that could be */
 	bool has_hmat;		   /* some number of a tier comes from it */
 	unsigned int descriptors, descriptors_used;
 	const char *state_dir;	 /* NULL: none; borrowed */

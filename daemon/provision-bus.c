@@ -99,8 +99,8 @@ static int start(struct call *call, enum helper_verb verb, const struct bus_opti
 	r = read_words(&o, &w, error);
 	if (r < 0)
 		return r;
-	/* What is a pool cannot be taken away, nor changed. */
-	if (!o.dry_run && call->manager->module)
+	/* What is a pool cannot be taken away, nor changed; an unused one comes again when it is wanted. */
+	if (call->manager->module)
 		storage_module_release_devices(call->manager->module);
 	r = jobs_provision(call->manager->jobs, provision_new(verb, memory, &w), call->caller,
 			   call->connection,
