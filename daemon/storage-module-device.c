@@ -139,6 +139,28 @@ int module_device_pool(struct module_storage *m, const struct tier *tier, char *
 	return r;
 }
 
+void module_pools_adopt(struct module_storage *m, const __u64 pool_bytes[MORSEL_MAX_POOLS + 1])
+{
+	pthread_mutex_lock(&m->lock);
+	for (unsigned int i = 0; i < m->pools->len; i++) {
+		struct module_pool *pool = &g_array_index(m->pools, struct module_pool, i);
+
+		if (pool->node < 0 && pool_bytes[pool->id] > 0)
+			pool->ours = true;
+	}
+	pthread_mutex_unlock(&m->lock);
+}
+
+/* EBUSY: an object's placement names it, or it has frames. */
+static void give_back(struct module_storage *m, unsigned int i)
+{
+	const struct module_pool *pool = &g_array_index(m->pools, struct module_pool, i);
+	struct morsel_id which = { .size = sizeof(which), .id = pool->id };
+
+	if (m->sys->call(m->fd, MORSEL_IOC_POOL_DESTROY, &which) >= 0)
+		g_array_remove_index(m->pools, i);
+}
+
 void storage_module_learn(struct storage *s, const struct inventory *inv)
 {
 	struct module_storage *m = (struct module_storage *)s;
@@ -154,11 +176,15 @@ void storage_module_learn(struct storage *s, const struct inventory *inv)
 		d = device_of(m, t);
 		d->place = t->place;
 		d->error = 0; /* the operator may have changed what was in the way */
-		for (unsigned int k = 0; k < m->pools->len; k++) {
+		for (unsigned int k = m->pools->len; k-- > 0;) {
 			struct module_pool *pool = &g_array_index(m->pools, struct module_pool, k);
 
-			if (pool->node < 0 && pool->start == t->start)
-				pool->ours = t->pool;
+			if (pool->node >= 0 || pool->start != t->start)
+				continue;
+			if (t->pool)
+				pool->ours = true;
+			else if (pool->ours)
+				give_back(m, k); /* now, or at the end */
 		}
 	}
 	pthread_mutex_unlock(&m->lock);
@@ -186,12 +212,9 @@ void storage_module_release_devices(struct storage *s)
 	pthread_mutex_lock(&m->lock);
 	for (unsigned int i = m->pools->len; i-- > 0;) {
 		const struct module_pool *pool = &g_array_index(m->pools, struct module_pool, i);
-		struct morsel_id which = { .size = sizeof(which), .id = pool->id };
 
-		/* EBUSY: an object's placement names it, or it has frames. */
-		if (pool->node < 0 && pool->ours &&
-		    m->sys->call(m->fd, MORSEL_IOC_POOL_DESTROY, &which) >= 0)
-			g_array_remove_index(m->pools, i);
+		if (pool->node < 0 && pool->ours)
+			give_back(m, i);
 	}
 	pthread_mutex_unlock(&m->lock);
 }

@@ -204,6 +204,7 @@ static int module_adopt(struct storage *s, const struct inventory *inv,
 	/* What new frames follow the module has kept; this is what the next move begins with. */
 	(void)module_place(inv, spec->placement, false, get_pool, m, &o->list, &error);
 	learn_account(m, spec);
+	module_pools_adopt(m, stat.pool_bytes);
 	*ret_object = o;
 	return 0;
 }

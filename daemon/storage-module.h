@@ -92,6 +92,8 @@ uint32_t module_tier_number(const struct module_storage *m, const struct tier *t
 int module_pool_place(struct module_storage *m, uint32_t id);
 /* Learn what pools there are. */
 int module_pools_scan(struct module_storage *m);
+/* Devices that an object of ours has bytes on (by pool) were made pools by us, whatever the configuration says now. */
+void module_pools_adopt(struct module_storage *m, const __u64 pool_bytes[MORSEL_MAX_POOLS + 1]);
 /* If there is no object at all any more: give all pools and accounts back. */
 void module_pools_release(struct module_storage *m);
 /* Bytes that a pool of a node may have at most, of total; cpus: the node has some. */

@@ -352,11 +352,23 @@ static int fake_object_call(unsigned long request, void *argument)
 		stat->flags = o->flags | (o->destroyed ? MORSEL_STAT_DESTROYED : 0);
 		stat->bytes = o->bytes;
 		stat->account = o->account;
-		for (uint64_t i = 0; i < o->bytes / PAGE; i++)
+		for (uint64_t i = 0; i < o->bytes / PAGE; i++) {
 			stat->used_bytes += o->pages[i] ? PAGE : 0;
+			stat->pool_bytes[o->pages[i]] += PAGE;
+		}
 		return 0;
 	}
 	}
+}
+
+static int fake_pool_destroy(uint32_t id)
+{
+	for (unsigned int i = 0; i < fake.n_objects; i++)
+		for (unsigned int k = 0; k < MORSEL_MAX_TIERS; k++)
+			if (fake.objects[i].list.pools[k] == id)
+				return -EBUSY;
+	fake.pools[id].pool = 0;
+	return 0;
 }
 
 static int fake_call(int fd, unsigned long request, void *argument)
@@ -374,8 +386,7 @@ static int fake_call(int fd, unsigned long request, void *argument)
 	case MORSEL_IOC_POOL_STAT:
 		return fake_pool_stat(argument);
 	case MORSEL_IOC_POOL_DESTROY:
-		fake.pools[((struct morsel_id *)argument)->id].pool = 0;
-		return 0;
+		return fake_pool_destroy((uint32_t)((struct morsel_id *)argument)->id);
 	case MORSEL_IOC_ACCOUNT_CREATE:
 		return fake_account_create(argument);
 	case MORSEL_IOC_ACCOUNT_DESTROY:
@@ -1284,6 +1295,9 @@ static void test_dax(struct fixture *f, gconstpointer data)
 	g_assert_cmpuint(bytes_at(f, o, NODE_MAX), ==, 4 * MIB);
 	f->s->ops->destroy(o);
 	f->s->ops->free(o);
+	/* It was ours all the same. */
+	restart(f);
+	g_assert_cmpuint(pool_of(-1), ==, 0);
 }
 
 /* What cannot be had is said, and not asked for again with each morsel. */
@@ -1329,8 +1343,14 @@ static void test_dax_release(struct fixture *f, gconstpointer data)
 	g_assert_cmpuint(pool_of(-1), !=, 0);
 	f->s->ops->destroy(o);
 	f->s->ops->free(o);
+	/* Taken away in the configuration. */
+	o = create(f, MIB, p);
 	dax->pool = false;
-	restart(f);
+	storage_module_learn(f->s, f->inv);
+	g_assert_cmpuint(pool_of(-1), !=, 0);
+	f->s->ops->destroy(o);
+	f->s->ops->free(o);
+	storage_module_learn(f->s, f->inv);
 	g_assert_cmpuint(pool_of(-1), ==, 0);
 
 	fake.pools[9] =
