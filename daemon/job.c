@@ -246,10 +246,47 @@ static void tell_while_running(struct jobs *jobs)
 					 TELL_USEC, 0, on_tell, jobs);
 }
 
+/* A reason ends in the tiers before, the last one first: no more than these. */
+#define WAY ", before on "
+#define WAY_MAX 8
+
+/* Where all of the range was sent before, and where before that; NULL: parts of it to several tiers, or nowhere. */
+static char *way_of(const struct job *job, uint64_t length)
+{
+	const GArray *records = job->morsel->records;
+	const struct placement_record *r = NULL;
+	const char *earlier;
+	GString *way;
+
+	for (unsigned int i = 0; records && i < records->len && !r; i++) {
+		const struct placement_record *x =
+			&g_array_index(records, struct placement_record, i);
+
+		if (x->offset <= job->offset && x->offset + x->length >= job->offset + length)
+			r = x;
+	}
+	if (!r || !r->tiers[0] || strchr(r->tiers, ' '))
+		return NULL;
+	/* Once more to where it is: that is no step. */
+	way = g_string_new(g_str_equal(r->tiers, job->tier_name) ? "" : r->tiers);
+	earlier = strstr(r->reason, WAY);
+	earlier = earlier ? earlier + strlen(WAY) : "";
+	for (unsigned int n = way->len > 0; *earlier && n < WAY_MAX; n++) {
+		size_t size = strcspn(earlier, ",");
+
+		g_string_append_printf(way, "%s%.*s", way->len > 0 ? ", " : "", (int)size, earlier);
+		earlier += size;
+		earlier += strspn(earlier, ", ");
+	}
+	if (way->len == 0)
+		return g_string_free(way, TRUE);
+	return g_string_free(way, FALSE);
+}
+
 static void record_move(struct job *job, uint64_t now_usec)
 {
 	uint64_t length = job->length;
-	g_autofree char *text = NULL;
+	g_autofree char *text = NULL, *way = NULL;
 	GRefString *rule, *reason;
 
 	if (job->dry_run || job->morsel->destroyed)
@@ -259,11 +296,13 @@ static void record_move(struct job *job, uint64_t now_usec)
 		length = MIN(length, atomic_load(&job->done) / 4096 * 4096);
 	if (length == 0)
 		return;
-	text = g_strdup_printf("moved to %s by %s (job %" PRIu32 "%s)", job->tier_name,
+	way = way_of(job, length);
+	text = g_strdup_printf("moved to %s by %s (job %" PRIu32 "%s)%s%s", job->tier_name,
 			       users_name(job->manager->users, job->owner), job->id,
 			       job->state == JOB_DONE	  ? ""
 			       : job->state == JOB_FAILED ? ", which failed"
-							  : ", which was cancelled");
+							  : ", which was cancelled",
+			       way ? WAY : "", way ? way : "");
 	rule = g_ref_string_new_intern("move");
 	reason = g_ref_string_new(text);
 	morsel_record(job->morsel, job->offset, length, job->tier_name, rule, reason, now_usec);
