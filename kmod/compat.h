@@ -62,6 +62,40 @@ static inline void morsel_pte_dtor(struct ptdesc *table)
 #define MORSEL_FLUSH_ALL_CPUS false
 #endif
 
+/* 6.14: the dmem controller, where the kernel is configured with it. 7.3: a structure tells of a region. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 14, 0)
+#include <linux/cgroup_dmem.h>
+static inline struct dmem_cgroup_region *morsel_dmem_region(u64 bytes, u32 pool)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0)
+	const struct dmem_cgroup_init init = { .size = bytes };
+
+	return dmem_cgroup_register_region(&init, "morsel/%u", pool);
+#else
+	return dmem_cgroup_register_region(bytes, "morsel/%u", pool);
+#endif
+}
+#else
+struct dmem_cgroup_region;
+struct dmem_cgroup_pool_state;
+static inline struct dmem_cgroup_region *morsel_dmem_region(u64 bytes, u32 pool)
+{
+	return NULL;
+}
+static inline int dmem_cgroup_try_charge(struct dmem_cgroup_region *region, u64 bytes,
+					 struct dmem_cgroup_pool_state **ret,
+					 struct dmem_cgroup_pool_state **ret_limit)
+{
+	return 0;
+}
+static inline void dmem_cgroup_uncharge(struct dmem_cgroup_pool_state *charged, u64 bytes)
+{
+}
+static inline void dmem_cgroup_unregister_region(struct dmem_cgroup_region *region)
+{
+}
+#endif
+
 /*
  * References of a page, those of mappings of its dax device left out: they are counted since 6.15, and who owns the device
  * may map it at any time.

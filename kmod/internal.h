@@ -112,6 +112,9 @@ struct pool {
 	struct delayed_work look; /* at the quarantine, while there is something in it */
 	struct shrinker *shrinker;
 	unsigned int slots;
+
+	struct dmem_cgroup_region *dmem;	/* NULL: the kernel has none */
+	struct dmem_cgroup_pool_state *charged; /* the creator's cgroup, with all of the pool */
 };
 
 /* With morsel_lock held, or by a placement that names it. */

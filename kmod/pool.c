@@ -8,6 +8,7 @@
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
+#include "compat.h"
 #include "internal.h"
 
 static struct pool *pools[MORSEL_MAX_POOLS + 1];
@@ -130,8 +131,27 @@ static void look(struct work_struct *work)
 	frame_quarantine_look(container_of(to_delayed_work(work), struct pool, look));
 }
 
+/*
+ * All of the pool, for the creator's cgroup: only that of the running process can be charged, and frames are filled and
+ * moved by whoever comes along.
+ */
+static int charge_dmem(struct pool *p)
+{
+	u64 bytes = p->huge << GRANULE_SHIFT;
+	struct dmem_cgroup_region *region = morsel_dmem_region(bytes, p->id);
+	int r;
+
+	if (IS_ERR_OR_NULL(region))
+		return PTR_ERR_OR_ZERO(region);
+	p->dmem = region;
+	r = dmem_cgroup_try_charge(region, bytes, &p->charged, NULL);
+	return r == -EAGAIN ? -EDQUOT : r;
+}
+
 static void pool_free(struct pool *p)
 {
+	dmem_cgroup_uncharge(p->charged, p->huge << GRANULE_SHIFT);
+	dmem_cgroup_unregister_region(p->dmem);
 	if (p->shrinker)
 		shrinker_free(p->shrinker);
 	cancel_delayed_work_sync(&p->look);
@@ -251,7 +271,8 @@ int pool_create(struct morsel_pool_create *arg)
 	}
 	p->id = id;
 	mutex_lock(&p->grow);
-	if (p->kind != MORSEL_POOL_NODE)
+	r = charge_dmem(p);
+	if (r >= 0 && p->kind != MORSEL_POOL_NODE)
 		r = dax_take(p, arg->address);
 	for (i = 0; i < start && r >= 0; i++) {
 		r = fatal_signal_pending(current) ? -EINTR : block_add(p, i, 0);
