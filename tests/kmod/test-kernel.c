@@ -16,6 +16,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -367,6 +368,57 @@ static void test_userfaultfd(void)
 	whole("userfaultfd");
 }
 
+/* Writes a file of the cgroup file system. */
+static bool cgroup_put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool good = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	if (fd >= 0)
+		close(fd);
+	return good;
+}
+
+#define CPUSET "/sys/fs/cgroup/morsel-test"
+
+static void bound_touches(void *data)
+{
+	const struct km_object *far = data;
+	char *q, pid[16];
+	int moved;
+
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	moved = cgroup_put(CPUSET "/cgroup.procs", pid);
+	km_check(moved, "%s", strerror(errno));
+	q = km_map(far->fd, SIZE, PROT_READ | PROT_WRITE);
+	q[0] = 1;
+	km_expect(0, km_populate(far->fd, 0, SIZE, NULL));
+	munmap(q, SIZE);
+}
+
+/* A task whose cpuset has only node 0 makes a pool of another node grow. */
+static void test_cpuset(void)
+{
+	struct km_object far;
+	uint32_t far_pool;
+	int nodes[4];
+	unsigned int n = km_nodes(nodes, 4);
+
+	if (n < 2 || !cgroup_put("/sys/fs/cgroup/cgroup.subtree_control", "+cpuset") ||
+	    mkdir(CPUSET, 0700) < 0) {
+		km_note("no cpusets, or one node: %s", strerror(errno));
+		return;
+	}
+	km_check(cgroup_put(CPUSET "/cpuset.mems", "0"), "%s", strerror(errno));
+	far_pool = km_pool(nodes[n - 1], 1, 64 * MIB);
+	far = km_object(SIZE, 0, 0, far_pool);
+	km_check(km_in_child(bound_touches, &far));
+	km_check(km_pool_stat(far_pool).used_bytes == SIZE);
+	km_object_done(&far);
+	km_pool_destroy(far_pool);
+	km_check(rmdir(CPUSET) == 0, "%s", strerror(errno));
+}
+
 static void other_reads(void *unused)
 {
 	whole("all of it, in another process");
@@ -390,6 +442,7 @@ int main(int argc, char **argv)
 	km_test("io_uring's registered buffers", test_uring);
 	km_test("vmsplice", test_splice);
 	km_test("userfaultfd", test_userfaultfd);
+	km_test("a cpuset without the pool's node", test_cpuset);
 	km_check(km_in_child(other_reads, NULL));
 	/* All but the two of which a part was evicted. */
 	km_check(km_object_stat(o.fd).huge_bytes == (huge ? SIZE - 2 * GRANULE : 0),
