@@ -40,23 +40,29 @@ void frame_blocks_erase(unsigned long pfn)
 	xa_erase(&blocks, pfn >> 9);
 }
 
-static struct pool *lookup(unsigned long pfn, u64 *ret_frame)
+static struct pool *lookup(struct frame_memo *m, unsigned long pfn, u64 *ret_frame)
 {
-	void *entry = xa_load(&blocks, pfn >> 9);
 	unsigned long value;
+	void *entry;
 
-	if (WARN_ON_ONCE(!xa_is_value(entry)))
-		return NULL;
-	value = xa_to_value(entry);
-	*ret_frame = ((value & ((1ul << 40) - 1)) << 9) + (pfn & (GRANULE_PAGES - 1));
-	return pool_of_id[value >> 40];
+	if (!m->pool || m->block != pfn >> 9) {
+		entry = xa_load(&blocks, pfn >> 9);
+		if (WARN_ON_ONCE(!xa_is_value(entry)))
+			return NULL;
+		value = xa_to_value(entry);
+		m->block = pfn >> 9;
+		m->pool = pool_of_id[value >> 40];
+		m->first = (value & ((1ul << 40) - 1)) << 9;
+	}
+	*ret_frame = m->first + (pfn & (GRANULE_PAGES - 1));
+	return m->pool;
 }
 
-struct pool *frame_pool(unsigned long pfn)
+struct pool *frame_pool_near(struct frame_memo *m, unsigned long pfn)
 {
 	u64 frame;
 
-	return lookup(pfn, &frame);
+	return lookup(m, pfn, &frame);
 }
 
 static struct llfree_request request_for(const struct pool *p, unsigned int order)
@@ -198,39 +204,39 @@ bool frame_is_there(struct pool *p)
 
 void frame_put_new(unsigned long pfn, unsigned int order)
 {
+	struct frame_memo memo = {};
 	u64 frame;
-	struct pool *p = lookup(pfn, &frame);
+	struct pool *p = lookup(&memo, pfn, &frame);
 
 	if (p)
 		release(p, frame, order);
 }
 
-bool frame_is_pinned(unsigned long pfn)
+bool frame_is_pinned_near(struct frame_memo *m, unsigned long pfn)
 {
 	struct page *page = compound_head(pfn_to_page(pfn));
 	struct pool *p;
 	u64 frame;
 
-	p = lookup(pfn, &frame);
+	p = lookup(m, pfn, &frame);
 	/* A dax device's pages are compound: what pins one of them holds all of its 2 MiB. */
 	return p && morsel_page_refs(page) != (p->refs ? p->refs[frame >> 9] : 1);
 }
 
-bool frame_put(unsigned long pfn, unsigned int order, struct account *a)
+/* False: it is in quarantine, and charged as long. */
+static bool put(struct frame_memo *m, unsigned long pfn, unsigned int order, struct account *a)
 {
 	struct held_frame *held;
 	struct pool *p;
 	u64 frame;
 
-	p = lookup(pfn, &frame);
+	p = lookup(m, pfn, &frame);
 	if (!p)
 		return false;
 	/* The kernel keeps a reference of a page with an error for good: it cannot be waited for. */
-	if (set_aside_if_bad(p, pfn, frame, order)) {
-		account_uncharge(a, p->tier, 1ul << order);
-		return false;
-	}
-	if (hold_pinned && frame_is_pinned(pfn)) {
+	if (set_aside_if_bad(p, pfn, frame, order))
+		return true;
+	if (hold_pinned && frame_is_pinned_near(m, pfn)) {
 		/* Nothing else can be done with it, and it is 32 bytes. */
 		held = kmalloc(sizeof(*held), GFP_KERNEL | __GFP_NOFAIL);
 		held->pfn = pfn;
@@ -242,30 +248,60 @@ bool frame_put(unsigned long pfn, unsigned int order, struct account *a)
 		list_add_tail(&held->node, &p->quarantine);
 		spin_unlock(&p->quarantine_lock);
 		schedule_delayed_work(&p->look, LOOK_AGAIN);
-		return true;
+		return false;
 	}
-	/* Uncharged last: who sees the account's use fall finds the frame. */
 	release(p, frame, order);
-	account_uncharge(a, p->tier, 1ul << order);
-	return false;
+	return true;
+}
+
+/* Uncharged last: who sees the account's use fall finds the frame. */
+void frame_put(unsigned long pfn, unsigned int order, struct account *a)
+{
+	struct frame_memo memo = {};
+
+	if (put(&memo, pfn, order, a))
+		account_uncharge(a, memo.pool->tier, 1ul << order);
+}
+
+void frames_put(const unsigned long *pfn, unsigned int n, struct account *a)
+{
+	struct frame_memo memo = {};
+	struct pool *p = NULL;
+	unsigned long charged = 0;
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		if (!put(&memo, pfn[i], 0, a))
+			continue;
+		if (p != memo.pool) {
+			if (p)
+				account_uncharge(a, p->tier, charged);
+			p = memo.pool;
+			charged = 0;
+		}
+		charged++;
+	}
+	if (p)
+		account_uncharge(a, p->tier, charged);
 }
 
 void frame_quarantine_look(struct pool *p)
 {
 	struct held_frame *held, *next;
+	struct frame_memo memo = {};
 	LIST_HEAD(free);
 	u64 frame;
 
 	spin_lock(&p->quarantine_lock);
 	list_for_each_entry_safe(held, next, &p->quarantine, node)
-		if (!frame_is_pinned(held->pfn) ||
+		if (!frame_is_pinned_near(&memo, held->pfn) ||
 		    first_bad(held->pfn, held->order) < 1ul << held->order)
 			list_move(&held->node, &free);
 	if (!list_empty(&p->quarantine))
 		schedule_delayed_work(&p->look, LOOK_AGAIN);
 	spin_unlock(&p->quarantine_lock);
 	list_for_each_entry_safe(held, next, &free, node) {
-		if (lookup(held->pfn, &frame) == p &&
+		if (lookup(&memo, held->pfn, &frame) == p &&
 		    !set_aside_if_bad(p, held->pfn, frame, held->order))
 			release(p, frame, held->order);
 		account_uncharge(held->account, p->tier, 1ul << held->order);

@@ -131,12 +131,12 @@ out:
 /* The pool of the granule's frames in bytes, and which it is for the caller's map. */
 static u8 granule_pools(struct granule *g, unsigned int pages, u64 *pool_bytes)
 {
-	unsigned long block = -1ul;
-	unsigned int i, id = 0;
+	struct frame_memo memo = {};
+	unsigned int i, id;
 	int result = -1;
 
 	if (leaf_is_huge(g->leaf)) {
-		id = frame_pool(leaf_pfn(g->leaf))->id;
+		id = frame_pool_near(&memo, leaf_pfn(g->leaf))->id;
 		pool_bytes[id] += (u64)pages << PAGE_SHIFT;
 		return id;
 	}
@@ -149,10 +149,7 @@ static u8 granule_pools(struct granule *g, unsigned int pages, u64 *pool_bytes)
 			pool_bytes[0] += PAGE_SIZE;
 			continue;
 		}
-		if (pte_pfn(leaf) >> 9 != block) {
-			block = pte_pfn(leaf) >> 9;
-			id = frame_pool(pte_pfn(leaf))->id;
-		}
+		id = frame_pool_near(&memo, pte_pfn(leaf))->id;
 		pool_bytes[id] += PAGE_SIZE;
 		result = result < 0 || result == id ? (int)id : MORSEL_MIXED;
 	}

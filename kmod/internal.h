@@ -148,6 +148,13 @@ int block_split(struct pool *p, u64 huge);
 
 /* ---- frames (frame.c) ---- */
 
+/* The block that was looked up last: neighbours lie in the same. All zero at first; while its frames are in use. */
+struct frame_memo {
+	unsigned long block;
+	struct pool *pool;
+	u64 first;
+};
+
 /* 2^order frames (order 0 or 9) as the first one's pfn. Content: anything. May sleep. -ENOMEM. */
 int frame_get(struct pool *p, unsigned int order, unsigned long *ret_pfn);
 /* 2 MiB that are one page, for a leaf of 2 MiB. The same. */
@@ -158,13 +165,22 @@ bool frame_is_there(struct pool *p);
 void frame_put_new(unsigned long pfn, unsigned int order);
 /*
  * Frames that were mapped, and are not any more, TLBs flushed. Charged to @a until they are free: at
- * once, or when nothing outside refers to them. Returns true if they went into quarantine.
+ * once, or when nothing outside refers to them.
  */
-bool frame_put(unsigned long pfn, unsigned int order, struct account *a);
+void frame_put(unsigned long pfn, unsigned int order, struct account *a);
+void frames_put(const unsigned long *pfn, unsigned int n, struct account *a);
 /* Something outside of the tables has a reference: a pin, DMA under way. */
-bool frame_is_pinned(unsigned long pfn);
+bool frame_is_pinned_near(struct frame_memo *m, unsigned long pfn);
+static inline bool frame_is_pinned(unsigned long pfn)
+{
+	return frame_is_pinned_near(&(struct frame_memo){}, pfn);
+}
 /* The pool of a frame that is in a table. */
-struct pool *frame_pool(unsigned long pfn);
+struct pool *frame_pool_near(struct frame_memo *m, unsigned long pfn);
+static inline struct pool *frame_pool(unsigned long pfn)
+{
+	return frame_pool_near(&(struct frame_memo){}, pfn);
+}
 void frame_zero(unsigned long pfn, unsigned int order);
 /* (copy.c) False: the memory could not be read. */
 bool frame_copy(unsigned long to, unsigned long from);

@@ -26,6 +26,7 @@ struct batch {
 static void collect(struct granule *g, unsigned int first, unsigned int end, struct pool *target,
 		    struct batch *b, struct morsel_move_range *range)
 {
+	struct frame_memo memo = {};
 	unsigned int i;
 
 	b->n = 0;
@@ -34,7 +35,7 @@ static void collect(struct granule *g, unsigned int first, unsigned int end, str
 
 		if (!pte_present(leaf)) {
 			range->absent += PAGE_SIZE;
-		} else if (frame_pool(pte_pfn(leaf)) == target) {
+		} else if (frame_pool_near(&memo, pte_pfn(leaf)) == target) {
 			range->already += PAGE_SIZE;
 		} else {
 			b->leaf[b->n] = i;
@@ -97,11 +98,12 @@ static void switch_leaves(struct object *o, struct granule *g, struct pool *targ
 			  struct morsel_move_range *range)
 {
 	unsigned int k, busy = 0, bad = 0, moved = 0;
+	struct frame_memo memo = {};
 
 	for (k = 0; k < b->n; k++) {
 		pte_t old = table_clear(g, b->leaf[k]);
 		/* Once: a walker by frame numbers may hold a page for a moment. */
-		bool pinned = frame_is_pinned(b->from[k]);
+		bool pinned = frame_is_pinned_near(&memo, b->from[k]);
 
 		/* Pins first: what is pinned may be written without a dirty bit. */
 		if (pinned) {
@@ -121,7 +123,7 @@ static void switch_leaves(struct object *o, struct granule *g, struct pool *targ
 		}
 		table_replace(g, b->leaf[k], b->to[k], old);
 		swap(b->from[k], b->to[k]);
-		atomic64_dec(&o->in_pool[frame_pool(b->to[k])->id]);
+		atomic64_dec(&o->in_pool[frame_pool_near(&memo, b->to[k])->id]);
 		atomic64_inc(&o->in_pool[target->id]);
 		moved++;
 	}
@@ -175,8 +177,7 @@ static void move_granule(struct object *o, unsigned long n, unsigned int first, 
 	switch_leaves(o, g, target, b, range);
 	up_write(&o->frames);
 	/* Old frames, and the new ones of what stayed: each is charged to its pool's tier. */
-	for (k = 0; k < b->n; k++)
-		frame_put(b->to[k], 0, o->account);
+	frames_put(b->to, b->n, o->account);
 }
 
 int object_move(struct object *o, struct morsel_move_range *range)
