@@ -139,30 +139,6 @@ static void pick_placement(struct worker *w, struct morsel_placement *p)
 
 /* ---- calls ---- */
 
-union argument {
-	uint32_t size;
-	struct morsel_hello hello;
-	struct morsel_stats stats;
-	struct morsel_pool_create pool_create;
-	struct morsel_pool_stat pool_stat;
-	struct morsel_pool_resize pool_resize;
-	struct morsel_pool_offline pool_offline;
-	struct morsel_id id;
-	struct morsel_account_create account_create;
-	struct morsel_account_limit account_limit;
-	struct morsel_account_stat account_stat;
-	struct morsel_object_create object_create;
-	struct morsel_object_open object_open;
-	struct morsel_object_list object_list;
-	struct morsel_object_set object_set;
-	struct morsel_object_stat object_stat;
-	struct morsel_ranges ranges;
-	struct morsel_move move;
-	struct morsel_harvest harvest;
-	struct morsel_residency residency;
-	unsigned char bytes[4096];
-};
-
 static const unsigned long requests[] = {
 	MORSEL_IOC_HELLO,	    MORSEL_IOC_STATS,	      MORSEL_IOC_POOL_CREATE,
 	MORSEL_IOC_POOL_DESTROY,    MORSEL_IOC_POOL_STAT,     MORSEL_IOC_POOL_RESIZE,
@@ -215,7 +191,7 @@ static void fill_in_extents(struct worker *w, struct morsel_object_create *c)
 		};
 }
 
-static void fill_in(struct worker *w, unsigned long request, union argument *a)
+static void fill_in(struct worker *w, unsigned long request, union km_argument *a)
 {
 	memset(a, 0, sizeof(*a));
 	a->size = _IOC_SIZE(request);
@@ -357,7 +333,7 @@ static void keep_fd(struct worker *w, int fd)
 }
 
 /* Descriptors that came of it, and what is too large to keep. */
-static void take_result(struct worker *w, unsigned long request, union argument *a)
+static void take_result(struct worker *w, unsigned long request, union km_argument *a)
 {
 	if (request == MORSEL_IOC_OBJECT_CREATE) {
 		if (a->object_create.bytes > 2 * OBJECT_MAX)
@@ -384,7 +360,7 @@ static bool call(struct worker *w)
 {
 	unsigned long request = requests[pick(w, REQUESTS)];
 	int fd = w->control && !chance(w, 8) ? km_control : random_fd(w), r;
-	union argument a;
+	union km_argument a;
 
 	fill_in(w, request, &a);
 	/* An object's own descriptor wants no id. */

@@ -64,6 +64,31 @@ int km_ioctl(int fd, unsigned long request, void *argument);
 /* -errno if a call of the C library gave -1. */
 int km_error(long r);
 
+/* Of any call, and longer than any. */
+union km_argument {
+	struct morsel_hello hello;
+	struct morsel_stats stats;
+	struct morsel_pool_create pool_create;
+	struct morsel_pool_stat pool_stat;
+	struct morsel_pool_resize pool_resize;
+	struct morsel_pool_offline pool_offline;
+	struct morsel_id id;
+	struct morsel_account_create account_create;
+	struct morsel_account_limit account_limit;
+	struct morsel_account_stat account_stat;
+	struct morsel_object_create object_create;
+	struct morsel_object_open object_open;
+	struct morsel_object_list object_list;
+	struct morsel_object_set object_set;
+	struct morsel_object_stat object_stat;
+	struct morsel_ranges ranges;
+	struct morsel_move move;
+	struct morsel_harvest harvest;
+	struct morsel_residency residency;
+	uint32_t size;
+	char bytes[8192];
+};
+
 /* ---- pools, accounts, objects: those without _try end the program if they cannot ---- */
 int km_pool_try(int node, uint32_t tier, uint64_t max, uint64_t start, uint32_t *ret_pool);
 uint32_t km_pool(int node, uint32_t tier, uint64_t max);

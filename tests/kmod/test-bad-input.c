@@ -27,76 +27,52 @@ static struct morsel_move_range move_range;
 static uint64_t ids[64], bits[BYTES / PAGE / 64];
 static uint8_t granules[BYTES / GRANULE];
 
-union argument {
-	struct morsel_hello hello;
-	struct morsel_stats stats;
-	struct morsel_pool_create pool_create;
-	struct morsel_pool_stat pool_stat;
-	struct morsel_pool_resize pool_resize;
-	struct morsel_pool_offline pool_offline;
-	struct morsel_id id;
-	struct morsel_account_create account_create;
-	struct morsel_account_limit account_limit;
-	struct morsel_account_stat account_stat;
-	struct morsel_object_create object_create;
-	struct morsel_object_open object_open;
-	struct morsel_object_list object_list;
-	struct morsel_object_set object_set;
-	struct morsel_object_stat object_stat;
-	struct morsel_ranges ranges;
-	struct morsel_move move;
-	struct morsel_harvest harvest;
-	struct morsel_residency residency;
-	uint32_t size;
-	char bytes[8192];
-};
-
 /* What makes a call right, apart from its size; and what undoes it. */
-static void make_hello(union argument *a)
+static void make_hello(union km_argument *a)
 {
 	a->hello.version = MORSEL_UAPI_VERSION;
 }
 
-static void make_none(union argument *a)
+static void make_none(union km_argument *a)
 {
 }
 
-static void make_pool(union argument *a)
+static void make_pool(union km_argument *a)
 {
 	a->pool_create.kind = MORSEL_POOL_NODE;
 	a->pool_create.tier = 3;
 	a->pool_create.max_bytes = 4 * MIB;
 }
 
-static void undo_pool(union argument *a)
+static void undo_pool(union km_argument *a)
 {
 	km_pool_destroy(a->pool_create.pool);
 }
 
-static void make_no_id(union argument *a)
+static void make_no_id(union km_argument *a)
 {
 	a->id.id = 4711;
 }
 
-static void make_pool_id(union argument *a)
+static void make_pool_id(union km_argument *a)
 {
 	a->pool_stat.pool = pool;
 }
 
-static void make_resize(union argument *a)
+static void make_resize(union km_argument *a)
 {
 	a->pool_resize.pool = pool;
 	a->pool_resize.bytes = km_pool_stat(pool).bytes;
 }
 
-static void make_offline(union argument *a)
+static void make_offline(union km_argument *a)
 {
 	a->pool_offline.pool = pool;
 	a->pool_offline.first = km_pool_stat(pool).max_bytes / GRANULE - 1;
 	a->pool_offline.count = 1;
 }
 
-static void undo_offline(union argument *a)
+static void undo_offline(union km_argument *a)
 {
 	struct morsel_pool_offline *o = &a->pool_offline;
 
@@ -105,7 +81,7 @@ static void undo_offline(union argument *a)
 	km_ioctl(km_control, MORSEL_IOC_POOL_ONLINE, o);
 }
 
-static void make_online(union argument *a)
+static void make_online(union km_argument *a)
 {
 	struct morsel_pool_offline o = { .size = sizeof(o) };
 
@@ -116,74 +92,74 @@ static void make_online(union argument *a)
 	km_ioctl(km_control, MORSEL_IOC_POOL_OFFLINE, &o);
 }
 
-static void make_account(union argument *a)
+static void make_account(union km_argument *a)
 {
 	a->account_create.id = 4712;
 }
 
-static void undo_account(union argument *a)
+static void undo_account(union km_argument *a)
 {
 	km_expect(0, km_account_destroy(4712));
 }
 
-static void make_limit(union argument *a)
+static void make_limit(union km_argument *a)
 {
 	a->account_limit.id = ACCOUNT;
 	a->account_limit.limit_bytes = MORSEL_NO_LIMIT;
 }
 
-static void make_account_id(union argument *a)
+static void make_account_id(union km_argument *a)
 {
 	a->account_stat.id = ACCOUNT;
 }
 
-static void make_object(union argument *a)
+static void make_object(union km_argument *a)
 {
 	a->object_create.bytes = MIB;
 	a->object_create.placement.pools[0] = pool;
 }
 
-static void undo_object(union argument *a)
+static void undo_object(union km_argument *a)
 {
 	close(a->object_create.fd);
 	km_expect(0, km_object_destroy(a->object_create.id));
 }
 
-static void make_open(union argument *a)
+static void make_open(union km_argument *a)
 {
 	a->object_open.id = object.id;
 }
 
-static void undo_open(union argument *a)
+static void undo_open(union km_argument *a)
 {
 	close(a->object_open.fd);
 }
 
-static void make_list(union argument *a)
+static void make_list(union km_argument *a)
 {
 	a->object_list.count = 64;
 	a->object_list.ids = (uintptr_t)ids;
 }
 
-static void make_set(union argument *a)
+static void make_set(union km_argument *a)
 {
 	a->object_set.id = object.id;
 	a->object_set.placement.pools[0] = pool;
 }
 
-static void make_object_id(union argument *a)
+static void make_object_id(union km_argument *a)
 {
 	a->object_stat.id = object.id;
 }
 
-static void make_ranges(union argument *a)
+static void make_ranges(union km_argument *a)
 {
 	a->ranges.id = object.id;
 	a->ranges.count = 1;
 	a->ranges.ranges = (uintptr_t)&range;
 }
 
-static void make_move(union argument *a)
+static void make_move(union km_argument *a)
 {
 	move_range = (struct morsel_move_range){ .length = GRANULE, .pool = pool };
 	a->move.id = object.id;
@@ -191,7 +167,7 @@ static void make_move(union argument *a)
 	a->move.ranges = (uintptr_t)&move_range;
 }
 
-static void make_harvest(union argument *a)
+static void make_harvest(union km_argument *a)
 {
 	a->harvest.id = object.id;
 	a->harvest.length = BYTES;
@@ -199,7 +175,7 @@ static void make_harvest(union argument *a)
 	a->harvest.dirty = (uintptr_t)bits;
 }
 
-static void make_residency(union argument *a)
+static void make_residency(union km_argument *a)
 {
 	a->residency.id = object.id;
 	a->residency.length = BYTES;
@@ -212,8 +188,8 @@ static const struct call {
 	const char *name;
 	unsigned long request;
 	uint32_t size;
-	void (*make)(union argument *a);
-	void (*undo)(union argument *a);
+	void (*make)(union km_argument *a);
+	void (*undo)(union km_argument *a);
 	int want; /* of what make made */
 	bool on_object;
 	int flags; /* offset; -1: none, or they are out */
@@ -277,7 +253,7 @@ static const struct call {
 };
 #define CALLS (sizeof(calls) / sizeof(*calls))
 
-static void make(const struct call *c, union argument *a)
+static void make(const struct call *c, union km_argument *a)
 {
 	memset(a, 0, sizeof(*a));
 	a->size = c->size;
@@ -285,7 +261,7 @@ static void make(const struct call *c, union argument *a)
 }
 
 /* Calls it; what it made by mistake is undone and a failure. */
-static int called(const struct call *c, union argument *a)
+static int called(const struct call *c, union km_argument *a)
 {
 	int r = km_ioctl(km_control, c->request, a);
 
@@ -294,7 +270,7 @@ static int called(const struct call *c, union argument *a)
 	return r;
 }
 
-static void refused(const struct call *c, union argument *a, int want, const char *what)
+static void refused(const struct call *c, union km_argument *a, int want, const char *what)
 {
 	int r = called(c, a);
 
@@ -306,7 +282,7 @@ static void refused(const struct call *c, union argument *a, int want, const cha
 static void test_sizes(void)
 {
 	static const uint32_t small[] = { 0, 1, 4, 7 }, large[] = { 8, 64, 4096 };
-	union argument a;
+	union km_argument a;
 
 	for (size_t i = 0; i < CALLS; i++) {
 		const struct call *c = &calls[i];
@@ -351,7 +327,7 @@ static void test_sizes(void)
 
 static void test_flags(void)
 {
-	union argument a;
+	union km_argument a;
 	char what[64];
 
 	for (size_t i = 0; i < CALLS; i++) {
@@ -398,7 +374,7 @@ static void test_pointers(void)
 			km_check(km_ioctl(km_control, c->request, (void *)bad[k]) == -EFAULT,
 				 "%s at %lx", c->name, (unsigned long)bad[k]);
 		/* The end is missing. */
-		make(c, (union argument *)fixed);
+		make(c, (union km_argument *)fixed);
 		memcpy(two + PAGE - 8, fixed, 8);
 		km_check(km_ioctl(km_control, c->request, two + PAGE - 8) == -EFAULT, "%s, cut",
 			 c->name);
@@ -423,7 +399,7 @@ static void test_descriptors(void)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int ro = km_object_open(object.id, MORSEL_OPEN_RDONLY);
-	union argument a;
+	union km_argument a;
 
 	km_require(ro >= 0);
 	for (size_t i = 0; i < CALLS; i++) {
@@ -636,7 +612,7 @@ static void bad_range(uint64_t offset, uint64_t length, int want)
 	struct morsel_move move = {
 		.size = sizeof(move), .count = 1, .id = object.id, .ranges = (uintptr_t)&m
 	};
-	union argument a;
+	union km_argument a;
 	int r;
 
 	for (size_t i = 0; i < 2; i++)
@@ -674,7 +650,7 @@ static void bad_range(uint64_t offset, uint64_t length, int want)
 static void bad_count(uint32_t count, uint64_t pointer, int want)
 {
 	static const unsigned long requests[] = { MORSEL_IOC_POPULATE, MORSEL_IOC_EVICT };
-	union argument a;
+	union km_argument a;
 	int r;
 
 	for (size_t i = 0; i < 2; i++) {
@@ -695,7 +671,7 @@ static void bad_count(uint32_t count, uint64_t pointer, int want)
 
 static void test_ranges(void)
 {
-	union argument a;
+	union km_argument a;
 
 	bad_range(1, PAGE, -EINVAL);
 	bad_range(0, 1, -EINVAL);
@@ -776,7 +752,7 @@ static _Atomic bool stop;
 
 static void *use_it(void *unused)
 {
-	union argument a;
+	union km_argument a;
 
 	while (!stop) {
 		int fd = shared_fd;
