@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2154
 #
 # The lab's images and what is done in them, for tools/lab and tools/package. Source it with $top set to the
-# checkout; as root. $images is set by ensure_images.
+# checkout; as root. $images is set by ensure_images. With lab_kernel=newest the images have the kernel of the suite's backports.
 
 suite=trixie
 cache=${MORSEL_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/morsel/lab}
@@ -13,7 +13,7 @@ note() {
 
 images_key() {
 	{
-		echo "$suite"
+		echo "$suite${lab_kernel:+ $lab_kernel}"
 		cd "$top/tests/lab/image" && sha256sum -- *
 	} | sha256sum | cut -c 1-16
 }
@@ -46,7 +46,7 @@ ensure_images() {
 			rm -rf "$cache"/images/.new.* "$cache"/images/.old.*
 			mkdir "$new"
 			note "building guest and build root (a few minutes, once)"
-			if ! "$top/tests/lab/image/build" "$new" "$suite"; then
+			if ! "$top/tests/lab/image/build" "$new" "$suite" ${lab_kernel:+"$lab_kernel"}; then
 				rm -rf "$new"
 				return 1
 			fi
@@ -59,7 +59,7 @@ ensure_images() {
 	touch "$images"
 	exec 9<"$images"
 	flock -s 9
-	prune "$cache/images" 2
+	prune "$cache/images" 3
 }
 
 # in_build_root DIRECTORY COMMAND…: in the build root, with the directory at /build. The mounts end with the command.
