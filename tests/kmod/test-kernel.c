@@ -75,11 +75,16 @@ static void test_advice(void)
 		{ MADV_REMOVE, "REMOVE", false },
 	};
 	uint64_t lengths[] = { SIZE, PAGE, GRANULE };
+	/* Newer kernels do not take DONTFORK of such mappings back: children would lack it. */
+	bool back = madvise(p, SIZE, MADV_DOFORK) == 0;
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
 		for (size_t k = 0; k < sizeof(lengths) / sizeof(*lengths); k++) {
-			int r = km_error(madvise(p, lengths[k], all[i].advice));
+			int r;
 
+			if (all[i].advice == MADV_DONTFORK && !back)
+				continue;
+			r = km_error(madvise(p, lengths[k], all[i].advice));
 			km_check(r == 0 || !all[i].works, "%s of %" PRIu64 ": %s", all[i].name,
 				 lengths[k], strerror(-r));
 			whole(all[i].name);
