@@ -109,6 +109,18 @@ static inline int morsel_page_refs(struct page *head)
 	return page_ref_count(head);
 }
 
+/*
+ * 6.14: a CPU stays in the mask of an mm that it has left, until a flush of the kernel's finds it there. So does this: on the CPU
+ * itself, with interrupts off, when another mm is loaded. It comes back into the mask before it loads the mm again.
+ */
+static inline void morsel_leave_mm(struct mm_struct *mm)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 14, 0)
+	if (mm && current->active_mm != mm)
+		cpumask_clear_cpu(smp_processor_id(), mm_cpumask(mm));
+#endif
+}
+
 /* 6.18: no hint any more. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
 #define morsel_get_dev_pagemap(pfn) get_dev_pagemap(pfn)

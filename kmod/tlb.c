@@ -29,10 +29,11 @@ int tlb_check(void)
 	return 0;
 }
 
-static void flush_here(void *unused)
+static void flush_here(void *mm)
 {
 	unsigned long cr4;
 
+	morsel_leave_mm(mm);
 	if (cpu_feature_enabled(X86_FEATURE_INVPCID)) {
 		invpcid_flush_all_nonglobals();
 		return;
@@ -43,7 +44,8 @@ static void flush_here(void *unused)
 	asm volatile("mov %0, %%cr4" : : "r"(cr4) : "memory");
 }
 
-static void flush_cpus(const struct cpumask *cpus)
+/* @mm: whose, or NULL. The mask may be that mm's own, and lose CPUs meanwhile. */
+static void flush_cpus(const struct cpumask *cpus, struct mm_struct *mm)
 {
 	unsigned long flags;
 	unsigned int here = get_cpu();
@@ -52,10 +54,10 @@ static void flush_cpus(const struct cpumask *cpus)
 	atomic64_add(cpumask_weight(cpus), &morsel_count.flush_cpus);
 	if (cpumask_test_cpu(here, cpus)) {
 		local_irq_save(flags);
-		flush_here(NULL);
+		flush_here(mm);
 		local_irq_restore(flags);
 	}
-	smp_call_function_many(cpus, flush_here, NULL, true);
+	smp_call_function_many(cpus, flush_here, mm, true);
 	put_cpu();
 }
 
@@ -63,7 +65,7 @@ void tlb_flush_mm(struct mm_struct *mm)
 {
 	/* A full barrier: the mask is read after the page tables were changed. */
 	bump(mm);
-	flush_cpus(MORSEL_FLUSH_ALL_CPUS ? cpu_online_mask : mm_cpumask(mm));
+	flush_cpus(MORSEL_FLUSH_ALL_CPUS ? cpu_online_mask : mm_cpumask(mm), mm);
 }
 
 void tlb_flush_object(struct object *o)
@@ -79,7 +81,7 @@ void tlb_flush_object(struct object *o)
 	}
 	spin_unlock(&o->attach_lock);
 	if (MORSEL_FLUSH_ALL_CPUS && !list_empty(&o->attaches))
-		flush_cpus(cpu_online_mask);
+		flush_cpus(cpu_online_mask, NULL);
 	else if (!cpumask_empty(&o->cpus))
-		flush_cpus(&o->cpus);
+		flush_cpus(&o->cpus, NULL);
 }
