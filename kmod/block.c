@@ -77,7 +77,12 @@ static void forget(struct pool *p, u64 huge)
 int block_split(struct pool *p, u64 huge)
 {
 	/* Back first: the kernel likely hands out the same again. */
+#ifdef MORSEL_BREAK_SECOND_FLUSH
+	/* CPUs write to it still: it must not become the kernel's. */
+	frame_blocks_erase(p->block[huge]);
+#else
 	give_back(p->block[huge]);
+#endif
 	p->block[huge] = take(p, huge, 0);
 	if (p->block[huge])
 		return 0;
