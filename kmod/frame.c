@@ -237,7 +237,7 @@ static bool put(struct frame_memo *m, unsigned long pfn, unsigned int order, str
 	if (set_aside_if_bad(p, pfn, frame, order))
 		return true;
 	if (hold_pinned && frame_is_pinned_near(m, pfn)) {
-		/* Nothing else can be done with it, and it is 32 bytes. */
+		/* Nothing else can be done with it, and it is a few words. */
 		held = kmalloc(sizeof(*held), GFP_KERNEL | __GFP_NOFAIL);
 		held->pfn = pfn;
 		held->order = order;

@@ -250,36 +250,29 @@ static int run_pool(void)
 	return km_pool_try(0, 2, 8 * MIB, 4 * MIB, &new_pool);
 }
 
-static int run_dax_pool(void)
+static int run_device_pool(uint32_t kind)
 {
 	struct morsel_pool_create c = { .size = sizeof(c),
-					.kind = MORSEL_POOL_DAX,
+					.kind = kind,
 					.tier = 2,
 					.node = -1,
-					.max_bytes = 4 * MIB };
-	int r;
+					.max_bytes = 4 * MIB,
+					.address = (uintptr_t)map };
+	int r = km_ioctl(km_control, MORSEL_IOC_POOL_CREATE, &c);
 
-	c.address = (uintptr_t)map;
-	r = km_ioctl(km_control, MORSEL_IOC_POOL_CREATE, &c);
 	if (r == 0)
 		new_pool = c.pool;
 	return r;
 }
 
+static int run_dax_pool(void)
+{
+	return run_device_pool(MORSEL_POOL_DAX);
+}
+
 static int run_extents_pool(void)
 {
-	struct morsel_pool_create c = { .size = sizeof(c),
-					.kind = MORSEL_POOL_EXTENTS,
-					.tier = 2,
-					.node = -1,
-					.max_bytes = 4 * MIB };
-	int r;
-
-	c.address = (uintptr_t)map;
-	r = km_ioctl(km_control, MORSEL_IOC_POOL_CREATE, &c);
-	if (r == 0)
-		new_pool = c.pool;
-	return r;
+	return run_device_pool(MORSEL_POOL_EXTENTS);
 }
 
 static int run_extents(void)
