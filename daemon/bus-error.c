@@ -56,7 +56,8 @@ int bus_error_setf(sd_bus_error *error, const char *name, const char *format, ..
 	for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
 		if (g_str_equal(names[i].name, name))
 			return -names[i].error;
-	return g_str_equal(name, ERROR_NO_SUCH_TIER) || g_str_equal(name, ERROR_NO_SUCH_JOB)
+	return g_str_equal(name, ERROR_NO_SUCH_TIER) || g_str_equal(name, ERROR_NO_SUCH_JOB) ||
+			       g_str_equal(name, ERROR_NO_SUCH_POLICY)
 		       ? -ENOENT
 		       : -EIO;
 }

@@ -116,17 +116,14 @@ static int take_line(const char *path, unsigned int line, char *text, char **sec
 	return r;
 }
 
-int conf_file_read(const char *path, conf_entry_t entry, void *userdata, char **ret_message)
+int conf_text_read(const char *path, char *data, size_t len, conf_entry_t entry, void *userdata,
+		   char **ret_message)
 {
-	g_autofree char *data = NULL, *section = NULL;
+	g_autofree char *section = NULL;
 	unsigned int line = 0;
-	size_t len;
 	char *p;
 	int r;
 
-	r = read_whole(path, &data, &len, ret_message);
-	if (r < 0)
-		return r;
 	/* Editors of another system leave a byte order mark. */
 	p = g_str_has_prefix(data, "\xef\xbb\xbf") ? data + 3 : data;
 	while (p < data + len) {
@@ -154,12 +151,22 @@ int conf_file_read(const char *path, conf_entry_t entry, void *userdata, char **
 	return 0;
 }
 
+int conf_file_read(const char *path, conf_entry_t entry, void *userdata, char **ret_message)
+{
+	g_autofree char *data = NULL;
+	size_t len;
+	int r;
+
+	r = read_whole(path, &data, &len, ret_message);
+	return r < 0 ? r : conf_text_read(path, data, len, entry, userdata, ret_message);
+}
+
 static int compare_strings(gconstpointer a, gconstpointer b)
 {
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static int list_drop_ins(const char *dir, GPtrArray *names, char **ret_message)
+int conf_dir_list(const char *dir, GPtrArray *names, char **ret_message)
 {
 	DIR *d = opendir(dir);
 	struct dirent *e;
@@ -199,7 +206,7 @@ int conf_file_read_all(const char *main_path, conf_entry_t entry, void *userdata
 	r = conf_file_read(main_path, entry, userdata, ret_message);
 	if (r < 0 && r != -ENOENT)
 		return r;
-	r = list_drop_ins(dir, names, ret_message);
+	r = conf_dir_list(dir, names, ret_message);
 	for (unsigned int i = 0; r == 0 && i < names->len; i++) {
 		g_autofree char *path = g_build_filename(dir, names->pdata[i], NULL);
 

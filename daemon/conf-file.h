@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
+#include <glib.h>
+#include <stddef.h>
+
 /*
  * Configuration files: "[section]" or "[section name]", "Key=value", comments on lines of their own
  * that begin with '#' or ';'. No quotes, no continued lines, no comments behind values: what
@@ -22,6 +25,13 @@ typedef int (*conf_entry_t)(const char *file, unsigned int line, const char *sec
  * A file that everyone may write is refused (-EPERM): what it says is done with privilege.
  */
 int conf_file_read(const char *path, conf_entry_t entry, void *userdata, char **ret_message);
+
+/* The same of a text in memory, which is cut up; path: how messages call it. data[len] is 0. */
+int conf_text_read(const char *path, char *data, size_t len, conf_entry_t entry, void *userdata,
+		   char **ret_message);
+
+/* Appends the names (char *) of a directory's *.conf to names and sorts them by their bytes. No directory: none. */
+int conf_dir_list(const char *dir, GPtrArray *names, char **ret_message);
 
 /* main_path, if there, then main_path.d/NAME.conf in the order of their bytes. */
 int conf_file_read_all(const char *main_path, conf_entry_t entry, void *userdata,

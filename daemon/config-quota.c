@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cgroup-path.h"
 #include "parse-size.h"
 
 #define MORSELS_MAX UINT64_C(1000000)
@@ -30,7 +31,6 @@ void config_quota_free(gpointer p)
 
 	g_free(q->path);
 	g_strfreev(q->components);
-	g_array_unref(q->max);
 	g_free(q);
 }
 
@@ -90,19 +90,13 @@ static bool find_user(const char *name, uid_t *ret_uid)
 	return found;
 }
 
-static bool path_valid(const char *path)
-{
-	return path[0] == '/' && strlen(path) < 4096 && g_utf8_validate(path, -1, NULL) &&
-	       !strstr(path, "//") && (path[1] == '\0' || !g_str_has_suffix(path, "/"));
-}
-
 int config_quota_section(GPtrArray *quotas, bool cgroup, const char *name,
 			 struct config_quota **ret_quota, char **ret_message)
 {
 	struct config_quota *q;
 	uid_t uid = 0;
 
-	if (cgroup && !path_valid(name)) {
+	if (cgroup && !cgroup_path_valid(name)) {
 		*ret_message = g_strdup("the path of a cgroup such as /user.slice is wanted,"
 					" '*' and '?' may stand for parts of a name");
 		return -EINVAL;
@@ -127,7 +121,6 @@ int config_quota_section(GPtrArray *quotas, bool cgroup, const char *name,
 		return -EINVAL;
 	}
 	q = g_new0(struct config_quota, 1);
-	q->max = g_array_new(false, true, sizeof(struct config_max));
 	q->cgroup = cgroup;
 	q->uid = uid;
 	if (cgroup) {
@@ -201,58 +194,7 @@ int config_quota_key(struct config_limits *limits, bool per_user, const char *ke
 	return -EINVAL;
 }
 
-void config_max_merge(GArray *max, const GArray *more)
-{
-	for (unsigned int i = 0; i < more->len; i++) {
-		const struct config_max *x = &g_array_index(more, struct config_max, i);
-		unsigned int k = 0;
-
-		while (k < max->len && g_array_index(max, struct config_max, k).tier != x->tier)
-			k++;
-		if (k < max->len)
-			g_array_index(max, struct config_max, k) = *x;
-		else
-			g_array_append_vals(max, x, 1);
-	}
-}
-
-int config_quota_max(struct config_quota *q, const char *tier, const char *value,
-		     char **ret_message)
-{
-	g_autoptr(GArray) one = g_array_new(false, true, sizeof(struct config_max));
-	struct config_max max = { .bytes = QUOTA_NONE };
-
-	if (strcmp(value, "none") != 0 &&
-	    (parse_size(value, &max.bytes) < 0 || max.bytes == QUOTA_NONE)) {
-		*ret_message = g_strdup("a size such as 64M, or 'none', is wanted");
-		return -EINVAL;
-	}
-	max.tier = g_intern_string(tier);
-	g_array_append_val(one, max);
-	config_max_merge(q->max, one);
-	return 0;
-}
-
 bool config_quota_matches(const struct config_quota *q, const char *path)
 {
-	const char *p = path + 1;
-
-	if (q->depth == 0)
-		return path[1] == '\0';
-	if (path[1] == '\0')
-		return false;
-	for (unsigned int i = 0; i < q->depth; i++) {
-		size_t length = strcspn(p, "/");
-		g_autofree char *component = g_strndup(p, length);
-
-		if (!g_pattern_match_simple(q->components[i], component))
-			return false;
-		p += length;
-		if (i + 1 < q->depth) {
-			if (*p != '/')
-				return false;
-			p++;
-		}
-	}
-	return *p == '\0';
+	return cgroup_path_matches(q->components, q->depth, path);
 }

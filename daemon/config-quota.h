@@ -28,14 +28,6 @@ struct config_limits {
 	struct config_limit of[QUOTA_KINDS];
 };
 
-/* Max.TIER of a cgroup: bytes of the module's frames on a tier. */
-struct config_max {
-	const char *tier; /* interned */
-	uint64_t bytes;	  /* QUOTA_NONE: no limit */
-};
-/* What more says replaces what max says. */
-void config_max_merge(GArray *max, const GArray *more);
-
 /* A section: of one user, or of every cgroup whose path matches. */
 struct config_quota {
 	bool cgroup;
@@ -44,7 +36,6 @@ struct config_quota {
 	char **components;  /* of path */
 	unsigned int depth; /* how many they are */
 	struct config_limits limits;
-	GArray *max; /* of struct config_max */
 };
 
 void config_quota_free(gpointer p); /* a struct config_quota * */
@@ -58,10 +49,6 @@ int config_quota_section(GPtrArray *quotas, bool cgroup, const char *name,
 /* One line of [quota] (per_user: "BytesPerUser", …) or of the others ("Bytes", …). */
 int config_quota_key(struct config_limits *limits, bool per_user, const char *key,
 		     const char *value, char **ret_message);
-
-/* "Max.TIER" of a section about cgroups. -EINVAL: *ret_message. */
-int config_quota_max(struct config_quota *q, const char *tier, const char *value,
-		     char **ret_message);
 
 /* Is path one of the cgroups that the section is about (not: below one)? */
 bool config_quota_matches(const struct config_quota *q, const char *path);

@@ -5,10 +5,9 @@
 #include <string.h>
 
 #include "conf-file.h"
+#include "config-value.h"
 #include "numlist.h"
 
-/* A tier's name becomes part of a D-Bus path and of tables. */
-#define TIER_NAME_MAX 32
 /* One second and one PB/s: over that it is a wrong unit, not a memory. */
 #define LATENCY_MAX UINT64_C(1000000000)
 #define BANDWIDTH_MAX UINT64_C(1000000000)
@@ -36,6 +35,7 @@ static struct config *config_new(void)
 	c->default_prefer = g_ptr_array_new_with_free_func(g_free);
 	c->default_page_size = 4096;
 	c->tiers = g_ptr_array_new_with_free_func(config_tier_free);
+	c->policies = g_ptr_array_new_with_free_func((GDestroyNotify)policy_file_unref);
 	c->provisions = g_ptr_array_new_with_free_func(config_provision_free);
 	return c;
 }
@@ -47,70 +47,11 @@ struct config *config_free(struct config *c)
 	g_ptr_array_unref(c->default_prefer);
 	g_ptr_array_unref(c->quotas);
 	g_ptr_array_unref(c->tiers);
+	g_ptr_array_unref(c->policies);
 	g_ptr_array_unref(c->provisions);
 	g_free(c);
 	return NULL;
 }
-
-static int parse_u64(const char *s, uint64_t *ret_n)
-{
-	uint64_t n;
-
-	/* parse_size with the suffixes taken away. */
-	if (*s == 0 || s[strspn(s, "0123456789")] != 0)
-		return -EINVAL;
-	if (parse_size(s, &n) < 0)
-		return -ERANGE;
-	*ret_n = n;
-	return 0;
-}
-
-static int take_u64(const char *value, uint64_t min, uint64_t max, uint64_t *ret_n, char **message)
-{
-	uint64_t n;
-
-	if (parse_u64(value, &n) < 0 || n < min || n > max) {
-		*message = g_strdup_printf("a whole number from %" G_GUINT64_FORMAT
-					   " to %" G_GUINT64_FORMAT " is wanted",
-					   min, max);
-		return -EINVAL;
-	}
-	*ret_n = n;
-	return 0;
-}
-
-static int take_size(const char *value, uint64_t min, uint64_t *ret_n, char **message)
-{
-	uint64_t n;
-	int r = parse_size(value, &n);
-
-	if (r == -ERANGE)
-		*message = g_strdup("the size is over 64 bits");
-	else if (r < 0)
-		*message = g_strdup("a size such as 4096, 512M, 8G or 2T is wanted");
-	else if (n < min)
-		*message = g_strdup("the size may not be 0");
-	else {
-		*ret_n = n;
-		return 0;
-	}
-	return -EINVAL;
-}
-
-static bool tier_name_valid(const char *s)
-{
-	size_t n = strlen(s);
-
-	if (n == 0 || n > TIER_NAME_MAX || !g_ascii_isalnum(s[0]))
-		return false;
-	for (; *s; s++)
-		if (!g_ascii_isalnum(*s) && *s != '-' && *s != '_' && *s != '.')
-			return false;
-	return true;
-}
-
-#define TIER_NAME_WANTED \
-	"a tier's name is 1 to 32 letters, digits, '-', '_' or '.', the first a letter or digit"
 
 static int unknown_key(const char *known, char **message)
 {
@@ -139,9 +80,9 @@ static int daemon_key(struct config *c, const char *key, const char *value, char
 	int r;
 
 	if (strcmp(key, "MoveBandwidth") == 0)
-		return take_size(value, 0, &c->move_bandwidth, message);
+		return config_take_size(value, 0, &c->move_bandwidth, message);
 	if (strcmp(key, "JobThreads") == 0) {
-		r = take_u64(value, 1, 8, &n, message);
+		r = config_take_u64(value, 1, 8, &n, message);
 		if (r == 0)
 			c->job_threads = (unsigned int)n;
 		return r;
@@ -153,26 +94,15 @@ static int daemon_key(struct config *c, const char *key, const char *value, char
 
 static int take_prefer(struct config *c, const char *value, char **message)
 {
-	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
-	g_auto(GStrv) fields = g_strsplit_set(value, " \t", -1);
+	g_autoptr(GArray) tiers = NULL;
+	int r = config_take_tiers(value, false, &tiers, message);
 
-	for (char **f = fields; *f; f++) {
-		if (**f == 0)
-			continue;
-		if (!tier_name_valid(*f)) {
-			*message = g_strdup(
-				"names of tiers are wanted, with spaces between them; " TIER_NAME_WANTED);
-			return -EINVAL;
-		}
-		for (unsigned int i = 0; i < names->len; i++)
-			if (strcmp(names->pdata[i], *f) == 0) {
-				*message = g_strdup_printf("%s stands there twice", *f);
-				return -EINVAL;
-			}
-		g_ptr_array_add(names, g_strdup(*f));
-	}
-	g_ptr_array_unref(c->default_prefer);
-	c->default_prefer = g_steal_pointer(&names);
+	if (r < 0)
+		return r;
+	g_ptr_array_set_size(c->default_prefer, 0);
+	for (unsigned int i = 0; i < tiers->len; i++)
+		g_ptr_array_add(c->default_prefer,
+				g_strdup(g_array_index(tiers, struct config_share, i).tier));
 	return 0;
 }
 
@@ -205,7 +135,7 @@ static int take_nodes(struct config_tier *t, const char *value, char **message)
 
 		if (**f == 0)
 			continue;
-		if (parse_u64(*f, &n) < 0 || n > NODE_MAX) {
+		if (config_parse_u64(*f, &n) < 0 || n > NODE_MAX) {
 			*message =
 				g_strdup("numbers of nodes from 0 to 1023 are wanted, with spaces "
 					 "between them");
@@ -235,14 +165,14 @@ static int take_perf(struct config_tier *t, const char *initiator, const char *v
 	int r;
 
 	if (initiator != NULL) {
-		if (parse_u64(initiator, &n) < 0 || n > NODE_MAX) {
+		if (config_parse_u64(initiator, &n) < 0 || n > NODE_MAX) {
 			*message = g_strdup(
 				"the number of a node, 0 to 1023, is wanted behind the '.'");
 			return -EINVAL;
 		}
 		p.initiator = (int)n;
 	}
-	r = take_u64(value, 1, latency ? LATENCY_MAX : BANDWIDTH_MAX, &n, message);
+	r = config_take_u64(value, 1, latency ? LATENCY_MAX : BANDWIDTH_MAX, &n, message);
 	if (r < 0) {
 		g_autofree char *number = *message;
 
@@ -260,22 +190,6 @@ static int take_perf(struct config_tier *t, const char *initiator, const char *v
 	}
 	*(latency ? &p.lat_ns : &p.bw_mbs) = (uint32_t)n;
 	g_array_append_val(t->perf, p);
-	return 0;
-}
-
-static int take_bool(const char *value, bool *ret_b, char **message)
-{
-	static const char *const yes[] = { "yes", "true", "on", "1", NULL };
-	static const char *const no[] = { "no", "false", "off", "0", NULL };
-
-	if (g_strv_contains(yes, value))
-		*ret_b = true;
-	else if (g_strv_contains(no, value))
-		*ret_b = false;
-	else {
-		*message = g_strdup("yes or no is wanted");
-		return -EINVAL;
-	}
 	return 0;
 }
 
@@ -302,7 +216,7 @@ static int tier_key(struct config_tier *t, const char *key, const char *value, c
 		return 0;
 	}
 	if (strcmp(key, "Volatile") == 0)
-		return take_bool(value, &t->is_volatile, message);
+		return config_take_bool(value, &t->is_volatile, message);
 	if (strcmp(key, "Kind") == 0) {
 		if (tier_kind_from_string(value, &t->kind) < 0) {
 			*message = g_strdup("dram, hbm, cxl, nvm, gpu or memory-only is wanted");
@@ -312,7 +226,7 @@ static int tier_key(struct config_tier *t, const char *key, const char *value, c
 		return 0;
 	}
 	if (strcmp(key, "Enabled") == 0)
-		return take_bool(value, &t->enabled, message);
+		return config_take_bool(value, &t->enabled, message);
 	if (strcmp(key, "Latency") == 0 || strcmp(key, "Bandwidth") == 0)
 		return take_perf(t, NULL, value, key[0] == 'L', message);
 	if (g_str_has_prefix(key, "Latency."))
@@ -351,7 +265,7 @@ static int begin_tier(struct config *c, const char *file, unsigned int line, con
 	const char *base;
 	struct config_tier *t;
 
-	if (!tier_name_valid(name)) {
+	if (!config_tier_name_valid(name)) {
 		*message = g_strdup(TIER_NAME_WANTED);
 		return -EINVAL;
 	}
@@ -396,13 +310,44 @@ static int begin_section(struct config *c, const char *file, unsigned int line, 
 	return -EINVAL;
 }
 
-static int take_max(struct config_quota *q, const char *tier, const char *value, char **message)
+/* Files keep apart what they say: a later one's counts. */
+static struct policy_file *policy_file_of(struct config *c, const char *file)
 {
-	if (!tier_name_valid(tier)) {
-		*message = g_strdup(TIER_NAME_WANTED);
-		return -EINVAL;
+	struct policy_file *f = c->policies->len > 0 ? c->policies->pdata[c->policies->len - 1]
+						     : NULL;
+
+	if (f && g_str_equal(f->path, file))
+		return f;
+	/* Before all files of policy.d. */
+	f = policy_file_new(file, "");
+	g_ptr_array_add(c->policies, f);
+	return f;
+}
+
+static int cgroup_key(struct config *c, const char *file, unsigned int line, const char *key,
+		      const char *value, char **message)
+{
+	struct policy_section *s;
+	g_autofree char *why = NULL;
+	int r;
+
+	if (policy_is_key(key)) {
+		r = policy_file_section(policy_file_of(c, file), c->section->path, &s, message);
+		return r < 0 ? r : policy_section_set(s, key, value, line, message);
 	}
-	return config_quota_max(q, tier, value, message);
+	r = config_quota_key(&c->section->limits, false, key, value, &why);
+	if (r < 0)
+		*message = g_str_has_prefix(why, "unknown key")
+				   ? g_strdup_printf("%s, %s", why, policy_known_keys)
+				   : g_steal_pointer(&why);
+	return r;
+}
+
+/* Only a list can be emptied; for the rest, leaving the line out is the way. */
+static bool may_be_empty(const char *key)
+{
+	return strcmp(key, "Prefer") == 0 || strcmp(key, "Allow") == 0 ||
+	       strcmp(key, "Spread") == 0;
 }
 
 static int take_entry(const char *file, unsigned int line, const char *section, const char *key,
@@ -412,8 +357,7 @@ static int take_entry(const char *file, unsigned int line, const char *section, 
 
 	if (key == NULL)
 		return begin_section(c, file, line, section, ret_message);
-	/* Only a list can be emptied; for the rest, leaving the line out is the way. */
-	if (value[0] == 0 && strcmp(key, "Prefer") != 0) {
+	if (value[0] == 0 && !may_be_empty(key)) {
 		*ret_message = g_strdup("a value is wanted; without the line the default holds");
 		return -EINVAL;
 	}
@@ -423,8 +367,8 @@ static int take_entry(const char *file, unsigned int line, const char *section, 
 		return config_quota_key(&c->user_limits, true, key, value, ret_message);
 	if (strcmp(section, "default") == 0)
 		return default_key(c, key, value, ret_message);
-	if (c->section && c->section->cgroup && g_str_has_prefix(key, "Max."))
-		return take_max(c->section, key + strlen("Max."), value, ret_message);
+	if (c->section && c->section->cgroup)
+		return cgroup_key(c, file, line, key, value, ret_message);
 	if (c->section)
 		return config_quota_key(&c->section->limits, false, key, value, ret_message);
 	if (c->provision)

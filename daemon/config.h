@@ -8,6 +8,7 @@
 #include "config-provision.h"
 #include "config-quota.h"
 #include "parse-size.h"
+#include "policy.h"
 #include "tier.h"
 
 /*
@@ -22,7 +23,7 @@
  *   MorselsPerUser=16384     JobsPerUser=64  CallsPerUser=64  ConnectionsPerUser=512
  *   [user NAME]              other limits for one user: Bytes=, Morsels=, Jobs=, Calls=, Connections=
  *   [cgroup PATH]            the same for what lives in a cgroup; of several that match it the last
- *                            one that has the key counts
+ *                            one that has the key counts; and its policy (policy.h)
  *   [default]                policy of morsels that say nothing
  *   Prefer=dram0 …           PageSize=4K|2M
  *   [tier NAME]              an override, or a tier of the operator's own
@@ -75,7 +76,8 @@ struct config {
 	GPtrArray *default_prefer;  /* of char * */
 	uint64_t default_page_size; /* 4096 or 2097152 */
 	GPtrArray *tiers;	    /* of struct config_tier * */
-	GPtrArray *provisions;	    /* of struct config_provision * */
+	GPtrArray *policies;   /* of struct policy_file *: what [cgroup] sections say of policy */
+	GPtrArray *provisions; /* of struct config_provision * */
 	/* While they are read: the ones that lines belong to. */
 	struct config_quota *section;
 	struct config_provision *provision;

@@ -12,6 +12,7 @@
 #include "manager.h"
 #include "morsel-bus.h"
 #include "persist.h"
+#include "policies.h"
 
 /* Tiers or nodes in one option: a machine has fewer. */
 #define LIST_MAX 64
@@ -143,19 +144,55 @@ static int check_tier(struct manager *manager, const char *option, const char *n
 	return 0;
 }
 
-/* A morsel that says nothing shares the default placement. */
-static int make_placement(struct create_options *o, struct placement **ret_placement,
-			  sd_bus_error *error)
+/* What the morsel's own wishes leave open is its cgroup's, as far as it fits them. */
+static void add_standard(const struct manager *manager, struct placement *p,
+			 const struct placement *standard, bool has_wish, bool has_allow)
+{
+	if (!has_wish) {
+		for (unsigned int i = 0; i < standard->prefer->len; i++)
+			if (placement_allows(p, standard->prefer->pdata[i]))
+				g_ptr_array_add(p->prefer, g_strdup(standard->prefer->pdata[i]));
+		for (unsigned int i = 0; i < standard->spread->len; i++) {
+			const struct spread_weight *w =
+				&g_array_index(standard->spread, struct spread_weight, i);
+
+			if (placement_allows(p, w->tier))
+				placement_add_spread(p, w->tier, w->weight);
+		}
+	}
+	if (has_allow || standard->allow->len == 0)
+		return;
+	/* Its own wish goes before: what it names is allowed too, and then what is not there need not be. */
+	for (unsigned int i = 0; i < standard->allow->len; i++) {
+		const char *name = standard->allow->pdata[i];
+		const struct tier *t = inventory_tier(manager->inventory, name);
+
+		if (!has_wish || (t && manager_can_place(manager, t)))
+			g_ptr_array_add(p->allow, g_strdup(name));
+	}
+	for (unsigned int i = 0; has_wish && i < p->prefer->len; i++)
+		if (p->allow->len == 0 || !placement_allows(p, p->prefer->pdata[i]))
+			g_ptr_array_add(p->allow, g_strdup(p->prefer->pdata[i]));
+	for (unsigned int i = 0; has_wish && i < p->spread->len; i++) {
+		const char *tier = g_array_index(p->spread, struct spread_weight, i).tier;
+
+		if (p->allow->len == 0 || !placement_allows(p, tier))
+			g_ptr_array_add(p->allow, g_strdup(tier));
+	}
+}
+
+/* A morsel that says nothing shares the placement of its cgroup. */
+static int make_placement(struct create_options *o, struct placement *standard,
+			  struct placement **ret_placement, sd_bus_error *error)
 {
 	struct manager *manager = o->manager;
-	const struct placement *standard = manager->default_placement;
 	g_autoptr(Placement) p = NULL;
 	g_autofree char *text = NULL;
 	int r;
 
 	if (o->prefer->len == 0 && o->allow->len == 0 && !o->has_spread &&
 	    (o->page_size == 0 || o->page_size == standard->page_size)) {
-		*ret_placement = placement_ref(manager->default_placement);
+		*ret_placement = placement_ref(standard);
 		return 0;
 	}
 
@@ -182,11 +219,7 @@ static int make_placement(struct create_options *o, struct placement **ret_place
 			return r;
 		placement_add_spread(p, w->tier, w->weight);
 	}
-	/* What is not said is the default's, as far as it fits what is. */
-	if (o->prefer->len == 0 && !o->has_spread)
-		for (unsigned int i = 0; i < standard->prefer->len; i++)
-			if (placement_allows(p, standard->prefer->pdata[i]))
-				g_ptr_array_add(p->prefer, g_strdup(standard->prefer->pdata[i]));
+	add_standard(manager, p, standard, o->prefer->len > 0 || o->has_spread, o->allow->len > 0);
 
 	r = placement_check(p, &text);
 	if (r < 0)
@@ -235,26 +268,40 @@ static char *wanted_tiers(const struct placement *p)
 	return g_string_free(s, FALSE);
 }
 
-/* Its own wishes, or those of the configuration (then also with a page size of its own)? */
-static bool is_default(struct manager *manager, const struct placement *p)
+static bool same_names(const GPtrArray *a, const GPtrArray *b)
 {
-	const struct placement *standard = manager->default_placement;
-
-	if (p->spread->len > 0 || p->allow->len > 0 || p->prefer->len != standard->prefer->len)
-		return false;
-	for (unsigned int i = 0; i < p->prefer->len; i++)
-		if (!g_str_equal(p->prefer->pdata[i], standard->prefer->pdata[i]))
+	for (unsigned int i = 0; i < a->len; i++)
+		if (i >= b->len || !g_str_equal(a->pdata[i], b->pdata[i]))
 			return false;
+	return a->len == b->len;
+}
+
+/* Its own wishes, or those of its cgroup (then also with a page size of its own)? */
+static bool is_standard(const struct placement *p, const struct placement *standard)
+{
+	if (!same_names(p->prefer, standard->prefer) || !same_names(p->allow, standard->allow) ||
+	    p->spread->len != standard->spread->len)
+		return false;
+	for (unsigned int i = 0; i < p->spread->len; i++) {
+		const struct spread_weight *v = &g_array_index(p->spread, struct spread_weight, i),
+					   *w = &g_array_index(standard->spread,
+							       struct spread_weight, i);
+
+		if (!g_str_equal(v->tier, w->tier) || v->weight != w->weight)
+			return false;
+	}
 	return true;
 }
 
-static char *rule_text(struct manager *manager, const struct placement *p)
+static char *rule_text(struct manager *manager, const struct morsel *m)
 {
+	const struct cgroup_placement *c = policies_placement(manager, m->account);
+	const struct placement *p = m->placement;
 	GString *s = g_string_new(NULL);
 
-	if (is_default(manager, p)) {
-		g_string_append_printf(s, "default policy of %s", manager->options.config_path);
-		if (p->prefer->len == 0) {
+	if (is_standard(p, c->placement)) {
+		g_string_append(s, c->source);
+		if (p->prefer->len == 0 && p->spread->len == 0 && p->allow->len == 0) {
 			g_string_append(s, ": none");
 			return g_string_free(s, FALSE);
 		}
@@ -278,7 +325,7 @@ static char *rule_text(struct manager *manager, const struct placement *p)
 static void record_creation(struct manager *manager, struct morsel *m)
 {
 	g_autofree char *tiers = wanted_tiers(m->placement);
-	g_autofree char *text = rule_text(manager, m->placement);
+	g_autofree char *text = rule_text(manager, m);
 	g_autofree char *unplaced = g_strdup_printf("at creation; %s", m->storage->unplaced);
 	GRefString *rule = g_ref_string_new_intern(text);
 	GRefString *reason = g_ref_string_new_intern(tiers[0] ? "at creation" : unplaced);
@@ -539,6 +586,7 @@ static int create(struct call *call, struct create_options *o, const char *name,
 		  bool may_wait, sd_bus_error *error)
 {
 	struct manager *manager = call->manager;
+	struct placement *standard = policies_placement(manager, call->caller->cgroup)->placement;
 	g_autoptr(Placement) p = NULL;
 	g_autoptr(Morsel) m = NULL;
 	g_autofree char *text = NULL;
@@ -551,9 +599,9 @@ static int create(struct call *call, struct create_options *o, const char *name,
 	if (r < 0)
 		return r;
 	/* A default is for those that it fits. */
-	if (o->page_size == 0 && size % manager->default_placement->page_size != 0)
+	if (o->page_size == 0 && size % standard->page_size != 0)
 		o->page_size = 4096;
-	r = make_placement(o, &p, error);
+	r = make_placement(o, standard, &p, error);
 	if (r < 0)
 		return r;
 	if (size % p->page_size != 0)

@@ -71,6 +71,7 @@ static void examination_done(struct work *w, bool ran)
 	g_free(x->facts.polkit);
 	g_free(x->facts.registry_trouble);
 	g_free(x->facts.keeper_trouble);
+	g_free(x->facts.policy_warning);
 	g_free(x);
 }
 
@@ -125,6 +126,11 @@ int doctor_call(struct call *call, sd_bus_error *error)
 	x->facts.kept = manager_kept(manager);
 	x->facts.lost = manager->stats.lost;
 	x->facts.module = manager->module_facts;
+	x->facts.policies = policy_set_paths(manager->policies)->len +
+			    policy_set_patterns(manager->policies)->len;
+	x->facts.policy_warnings = manager->policy_warnings->len;
+	x->facts.policy_warning = g_strdup(
+		manager->policy_warnings->len > 0 ? manager->policy_warnings->pdata[0] : "");
 	x->work.run = examination_run;
 	x->work.done = examination_done;
 	x->work.owner = call->caller->uid;

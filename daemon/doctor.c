@@ -493,6 +493,28 @@ static void examine_lasting(GArray *list, const struct doctor_facts *f)
 	}
 }
 
+/* Policies are read and followed everywhere; Max is kept only where frames are counted. */
+static void examine_policy(GArray *list, const struct doctor_facts *f)
+{
+	bool enforced = module_is_chosen(&f->module);
+	g_autoptr(GString) detail = g_string_new(NULL);
+
+	g_string_append_printf(detail, "%u cgroups have a policy", f->policies);
+	if (f->policy_warnings > 0)
+		g_string_append_printf(detail, "; %u of what they say cannot be: %s%s",
+				       f->policy_warnings, f->policy_warning,
+				       f->policy_warnings > 1 ? ", …" : "");
+	if (!enforced && f->policies > 0)
+		add(list, "policy", DOCTOR_DEGRADED, g_string_free(g_steal_pointer(&detail), FALSE),
+		    "Max is advisory: nothing holds a cgroup to it",
+		    "the kernel module keeps Max exactly: see module");
+	else
+		add(list, "policy", f->policy_warnings > 0 ? DOCTOR_DEGRADED : DOCTOR_OK,
+		    g_string_free(g_steal_pointer(&detail), FALSE), "",
+		    f->policy_warnings > 0 ? "morselctl stats and the journal have all of them"
+					   : "");
+}
+
 GArray *doctor_examine(struct doctor_facts *facts)
 {
 	GArray *list = g_array_new(FALSE, FALSE, sizeof(struct capability));
@@ -507,6 +529,7 @@ GArray *doctor_examine(struct doctor_facts *facts)
 	examine_bpf(list, facts);
 	examine_cgroup(list, facts);
 	examine_module(list, facts);
+	examine_policy(list, facts);
 	examine_polkit(list, facts);
 	examine_huge_pages(list, facts);
 	examine_calls(list);

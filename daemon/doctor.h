@@ -46,6 +46,9 @@ struct doctor_facts {
 	unsigned int morsels, kept;
 	uint64_t lost; /* at the start */
 	struct module_facts module;
+	unsigned int policies; /* cgroups, and patterns of them, that have one */
+	unsigned int policy_warnings;
+	char *policy_warning; /* the first of them, or ""; owned by who made this */
 
 	/* Found out: */
 	bool cap_sys_nice;

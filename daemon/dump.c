@@ -39,6 +39,9 @@ static void dump_daemon(GString *s, struct manager *m)
 			       o->config_path, m->config->move_bandwidth, m->config->job_threads,
 			       m->config->default_page_size, m->config->quotas->len,
 			       m->config->tiers->len);
+	g_string_append_printf(s, "policies: %u cgroups, %u patterns, %u warnings\n",
+			       policy_set_paths(m->policies)->len,
+			       policy_set_patterns(m->policies)->len, m->policy_warnings->len);
 	g_string_append_printf(s,
 			       "morsels: %u of %" PRIu64 " bytes; created %" PRIu64
 			       ", destroyed %" PRIu64 ", opened %" PRIu64 "\n",

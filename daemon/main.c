@@ -14,7 +14,7 @@
 static int run(int argc, char **argv)
 {
 	g_autofree char *keeper = NULL, *address = NULL, *listen_path = NULL, *config = NULL,
-			*root = NULL, *state_dir = NULL, *helper = NULL;
+			*runtime_dir = NULL, *root = NULL, *state_dir = NULL, *helper = NULL;
 	gboolean dry_run = FALSE, version = FALSE, debug = FALSE;
 	const GOptionEntry entries[] = {
 		{ "address", 0, 0, G_OPTION_ARG_STRING, &address,
@@ -24,6 +24,9 @@ static int run(int argc, char **argv)
 		  "The applications' socket (default: " DEFAULT_LISTEN ")", "PATH" },
 		{ "config", 0, 0, G_OPTION_ARG_FILENAME, &config,
 		  "Configuration; drop-ins are in FILE.d (default: " DEFAULT_CONFIG ")", "FILE" },
+		{ "runtime-dir", 0, 0, G_OPTION_ARG_FILENAME, &runtime_dir,
+		  "Policies until the next boot are in DIR/policy.d (default: the socket's directory)",
+		  "DIR" },
 		{ "root", 0, 0, G_OPTION_ARG_FILENAME, &root,
 		  "Read /sys and /proc below DIR instead", "DIR" },
 		{ "state-dir", 0, 0, G_OPTION_ARG_FILENAME, &state_dir,
@@ -63,6 +66,9 @@ static int run(int argc, char **argv)
 	options.address = !address ? "system" : g_str_equal(address, "none") ? NULL : address;
 	options.listen_path = listen_path ? listen_path : DEFAULT_LISTEN;
 	options.config_path = config ? config : DEFAULT_CONFIG;
+	if (!runtime_dir)
+		runtime_dir = g_path_get_dirname(options.listen_path);
+	options.runtime_dir = runtime_dir;
 	options.root = root ? root : "/";
 	options.state_dir = state_dir;
 	/* With another root the machine is not this one, and its memory none of ours. */

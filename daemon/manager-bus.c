@@ -11,6 +11,7 @@
 #include "manager-bus.h"
 #include "manager.h"
 #include "morsel-bus.h"
+#include "policy-bus.h"
 #include "provision.h"
 #include "stats-bus.h"
 #include "tier-bus.h"
@@ -125,6 +126,10 @@ static const struct {
 	{ "SetAccess", set_access_call },
 	{ "Provision", admin_provision_call },
 	{ "Unprovision", admin_unprovision_call },
+	{ "ListPolicies", list_policies_call },
+	{ "ShowPolicy", show_policy_call },
+	{ "SetPolicy", set_policy_call },
+	{ "UnsetPolicy", unset_policy_call },
 };
 
 static int on_method(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -192,6 +197,17 @@ static const sd_bus_vtable vtable[] = {
 				UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Quota", SD_BUS_ARGS("a{sv}", options),
 				SD_BUS_RESULT("aa{sv}", quotas), on_method, UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("ListPolicies", SD_BUS_ARGS("s", cursor, "u", limit),
+				SD_BUS_RESULT("aa{sv}", policies, "s", next), on_method,
+				UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("ShowPolicy", SD_BUS_ARGS("s", cgroup),
+				SD_BUS_RESULT("a{sv}", policy), on_method, UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("SetPolicy",
+				SD_BUS_ARGS("s", cgroup, "a{sv}", settings, "a{sv}", options),
+				SD_BUS_RESULT("as", warnings), on_method, UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("UnsetPolicy",
+				SD_BUS_ARGS("s", cgroup, "as", keys, "a{sv}", options),
+				SD_BUS_RESULT("as", warnings), on_method, UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Doctor", SD_BUS_NO_ARGS,
 				SD_BUS_RESULT("aa{sv}", capabilities, "aa{sv}", verbs), on_method,
 				UNPRIVILEGED),

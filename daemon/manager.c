@@ -19,6 +19,7 @@
 #include "log.h"
 #include "manager.h"
 #include "persist.h"
+#include "policies.h"
 #include "morsel-bus.h"
 #include "provision.h"
 #include "restore.h"
@@ -319,6 +320,7 @@ static void make_default_placement(struct manager *m)
 	}
 	placement_unref(m->default_placement);
 	m->default_placement = p;
+	policies_refresh(m);
 }
 
 static bool in_use(const char *name, void *userdata)
@@ -424,18 +426,23 @@ void manager_refresh(struct manager *m)
 int manager_reload(struct manager *m, char **ret_text)
 {
 	g_autofree char *text = NULL;
-	struct config *config;
+	struct policy_set *policies = NULL;
+	struct config *config = NULL;
 	int r;
 
 	r = config_load(m->options.config_path, &config, &text);
+	if (r >= 0)
+		r = policies_read(m, config, &policies, &text);
 	if (r < 0) {
 		log_line(LOG_WARNING, LOG_RELOAD_FAILED, m->options.config_path,
 			 "%s; the old configuration stays", text ? text : g_strerror(-r));
 		*ret_text = text ? g_steal_pointer(&text) : g_strdup(g_strerror(-r));
+		config_free(config);
 		return r;
 	}
 	r = refresh(m, config);
 	if (r < 0) {
+		policy_set_unref(policies);
 		config_free(config);
 		*ret_text = g_strdup_printf("cannot read the machine's memory again: %s",
 					    g_strerror(-r));
@@ -444,10 +451,9 @@ int manager_reload(struct manager *m, char **ret_text)
 		return r;
 	}
 	quota_configure(m->quota, config, manager_capacity(m));
-	if (m->module)
-		storage_module_set_limits(m->module, config);
 	config_free(m->config);
 	m->config = config;
+	policies_apply(m, policies);
 	make_default_placement(m);
 	jobs_set_parallel(m->jobs, config->job_threads);
 	log_line(LOG_INFO, LOG_RELOADED, m->options.config_path, "configuration %s read again",
@@ -582,6 +588,7 @@ static void choose_storage(struct manager *m)
 static int read_machine(struct manager *m)
 {
 	g_autofree char *text = NULL;
+	struct policy_set *policies;
 	bool changed;
 	int r;
 
@@ -606,11 +613,16 @@ static int read_machine(struct manager *m)
 	r = inventory_refresh(m->inventory, m->config, NULL, NULL, &changed);
 	if (r < 0)
 		return fail(r, "cannot read the machine's memory", NULL);
-	if (m->module) {
+	if (m->module)
 		storage_module_learn(m->module, m->inventory);
-		storage_module_set_limits(m->module, m->config);
+	r = policies_read(m, m->config, &policies, &text);
+	if (r < 0) {
+		log_line(LOG_ERR, LOG_START_FAILED, m->options.config_path, "%s",
+			 text ? text : g_strerror(-r));
+		return r;
 	}
 	log_warnings(m);
+	policies_apply(m, policies);
 	make_default_placement(m);
 	return 0;
 }
@@ -632,6 +644,9 @@ static int make_parts(struct manager *m)
 	/* In order: create-bus.c waits for what was freed before. */
 	worker_pool_set_share(m->memory, 1);
 	r = worker_pool_new(m->event, "morsel-admin", 1, &m->admin);
+	if (r < 0)
+		return fail(r, "workers", NULL);
+	r = worker_pool_new(m->event, "morsel-policy", 1, &m->policy_files);
 	if (r < 0)
 		return fail(r, "workers", NULL);
 	m->provisioned = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
@@ -782,6 +797,7 @@ struct manager *manager_free(struct manager *m)
 	/* Their ends still find everything they report to. */
 	m->moves = worker_pool_free(m->moves);
 	m->admin = worker_pool_free(m->admin);
+	m->policy_files = worker_pool_free(m->policy_files);
 	if (m->registry)
 		listing_cancel_all(m);
 	m->queries = worker_pool_free(m->queries);
@@ -812,6 +828,9 @@ struct manager *manager_free(struct manager *m)
 	g_clear_pointer(&m->connections, g_hash_table_unref);
 	g_clear_pointer(&m->connections_by_bus, g_hash_table_unref);
 	placement_unref(m->default_placement);
+	g_clear_pointer(&m->placements, g_hash_table_unref);
+	g_clear_pointer(&m->policy_warnings, g_ptr_array_unref);
+	policy_set_unref(m->policies);
 	g_clear_pointer(&m->provisioned, g_hash_table_unref);
 	storage_module_free(m->module);
 	storage_node_free(m->node);

@@ -18,6 +18,7 @@
 #include "linger.h"
 #include "listen.h"
 #include "module-advice.h"
+#include "policy.h"
 #include "quota.h"
 #include "registry.h"
 #include "stats.h"
@@ -31,6 +32,7 @@ struct manager_options {
 	const char *address;	 /* "system", a D-Bus address, or NULL: no bus */
 	const char *listen_path; /* or NULL: no private socket */
 	const char *config_path;
+	const char *runtime_dir; /* has policy.d, for policies until the next boot */
 	const char *root;	 /* "/", or a directory that stands in for it */
 	const char *state_dir;	 /* or NULL: nothing lasts */
 	const char *helper_path; /* morsel-helper's socket, or NULL: there is none */
@@ -64,7 +66,8 @@ struct manager {
 	char *create_refusal; /* NULL; or why nothing is created (Storage=module) */
 	/* Moves; residency and explain; populating and freeing memory. */
 	struct worker_pool *moves, *queries, *memory;
-	struct worker_pool *admin; /* provisioning, which waits for no move */
+	struct worker_pool *admin;	  /* provisioning, which waits for no move */
+	struct worker_pool *policy_files; /* writes them: one thread, one change after another */
 	struct users *users;
 	struct registry *registry;
 	struct quota *quota;
@@ -85,7 +88,10 @@ struct manager {
 	sd_event_source *reap;		/* lets go of a connection to the bus that was closed */
 	sd_event_source *sigterm, *sigint, *sighup;
 	struct placement *default_placement;
-	GHashTable *provisioned; /* names of [provision NAME] that were tried */
+	struct policy_set *policies; /* of cgroups, in force: policies.h. Never NULL */
+	GHashTable *placements;	     /* cgroup → struct cgroup_placement; NULL: none yet */
+	GPtrArray *policy_warnings;  /* of char *: what of them cannot be */
+	GHashTable *provisioned;     /* names of [provision NAME] that were tried */
 	struct hotplug *hotplug;
 };
 

@@ -134,6 +134,8 @@ static int append_warnings(sd_bus_message *m, struct manager *manager)
 			r = sd_bus_message_append(m, "s", text);
 		}
 	}
+	for (unsigned int i = 0; r >= 0 && i < manager->policy_warnings->len; i++)
+		r = sd_bus_message_append(m, "s", manager->policy_warnings->pdata[i]);
 	if (r >= 0 && manager_descriptors_short(manager, -1))
 		r = sd_bus_message_append(m, "s",
 					  "out of descriptors: nothing can be created or opened");

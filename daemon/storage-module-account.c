@@ -25,7 +25,6 @@ static void cgroup_free(gpointer p)
 	struct module_cgroup *c = p;
 
 	g_free(c->path);
-	g_array_unref(c->max);
 	g_free(c);
 }
 
@@ -70,58 +69,50 @@ static int account_stat(struct module_storage *m, uint64_t id, uint32_t flags,
 
 /* --- Limits --------------------------------------------------------------------------------- */
 
-static uint64_t limit_of(const struct module_cgroup *c, const char *tier)
+/* Of tier number; nothing is said twice. */
+static void set_limit(struct module_storage *m, struct module_cgroup *c, uint32_t number)
 {
-	for (unsigned int i = 0; i < c->max->len; i++) {
-		const struct config_max *max = &g_array_index(c->max, struct config_max, i);
-
-		if (g_str_equal(max->tier, tier))
-			return max->bytes;
-	}
-	return MORSEL_NO_LIMIT;
-}
-
-static void set_limit(struct module_storage *m, const struct module_cgroup *c, uint32_t number)
-{
+	const struct policy_setting *max =
+		m->policies
+			? policy_own(m->policies, c->path, 1u << POLICY_MAX, m->tier_names[number])
+			: NULL;
 	struct morsel_account_limit limit = {
 		.size = sizeof(limit),
 		.tier = number,
 		.id = c->id,
-		.limit_bytes = limit_of(c, m->tier_names[number]),
+		.limit_bytes = max ? max->number : MORSEL_NO_LIMIT,
 	};
 
-	(void)m->sys->call(m->fd, MORSEL_IOC_ACCOUNT_LIMIT, &limit);
+	if (c->limit_known & UINT32_C(1) << number && c->limit[number] == limit.limit_bytes)
+		return;
+	if (m->sys->call(m->fd, MORSEL_IOC_ACCOUNT_LIMIT, &limit) < 0)
+		return;
+	c->limit[number] = limit.limit_bytes;
+	c->limit_known |= UINT32_C(1) << number;
 }
 
-/* Of several sections that match, the last one that has the key. */
-static void find_limits(struct module_storage *m, struct module_cgroup *c)
+static void set_limits(struct module_storage *m, struct module_cgroup *c)
 {
 	/* Of an earlier life: its limits stay until it is known again whose it is. */
 	if (!c->path)
 		return;
-	g_array_set_size(c->max, 0);
-	for (unsigned int i = 0; m->config && i < m->config->quotas->len; i++) {
-		const struct config_quota *q = m->config->quotas->pdata[i];
-
-		if (q->cgroup && config_quota_matches(q, c->path))
-			config_max_merge(c->max, q->max);
-	}
 	for (uint32_t n = 0; n < MORSEL_MAX_TIERS; n++)
 		if (m->tier_names[n])
 			set_limit(m, c, n);
 }
 
-void storage_module_set_limits(struct storage *s, const struct config *config)
+void storage_module_set_policies(struct storage *s, struct policy_set *policies)
 {
 	struct module_storage *m = (struct module_storage *)s;
 	GHashTableIter iter;
 	gpointer c;
 
 	pthread_mutex_lock(&m->lock);
-	m->config = config;
+	policy_set_unref(m->policies);
+	m->policies = policies ? policy_set_ref(policies) : NULL;
 	g_hash_table_iter_init(&iter, m->cgroups);
 	while (g_hash_table_iter_next(&iter, NULL, &c))
-		find_limits(m, c);
+		set_limits(m, c);
 	pthread_mutex_unlock(&m->lock);
 }
 
@@ -135,9 +126,13 @@ void module_account_tier(struct module_storage *m, uint32_t number, const char *
 	g_free(m->tier_names[number]);
 	m->tier_names[number] = g_strdup(name);
 	g_hash_table_iter_init(&iter, m->cgroups);
-	while (g_hash_table_iter_next(&iter, NULL, &c))
-		if (((struct module_cgroup *)c)->path)
-			set_limit(m, c, number);
+	while (g_hash_table_iter_next(&iter, NULL, &c)) {
+		struct module_cgroup *cgroup = c;
+
+		cgroup->limit_known &= ~(UINT32_C(1) << number);
+		if (cgroup->path)
+			set_limit(m, cgroup, number);
+	}
 }
 
 /* --- Making --------------------------------------------------------------------------------- */
@@ -150,7 +145,6 @@ static struct module_cgroup *cgroup_add(struct module_storage *m, uint64_t id)
 		return c;
 	c = g_new0(struct module_cgroup, 1);
 	c->id = id;
-	c->max = g_array_new(false, true, sizeof(struct config_max));
 	g_hash_table_insert(m->cgroups, &c->id, c);
 	return c;
 }
@@ -186,7 +180,9 @@ static int add_level(struct module_storage *m, const char *path, uint64_t id, bo
 	c = cgroup_add(m, id);
 	g_free(c->path);
 	c->path = g_strdup(path);
-	find_limits(m, c);
+	/* It may be another account than before. */
+	c->limit_known = 0;
+	set_limits(m, c);
 	*at = c;
 	return 0;
 }

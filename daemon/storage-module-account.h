@@ -14,15 +14,12 @@
  * All other functions of this file want m->lock to be held, but for module_accounts_collect().
  */
 
-/* How deep the module's tree may be, of which the last one is the daemon's. What is deeper shares the account of the
- * cgroup above it that has one. */
-#define MODULE_CGROUPS_DEPTH 15
-
 struct module_cgroup {
 	uint64_t id;
 	char *path;    /* NULL: it is of an earlier life, and nobody has come from there since */
 	uint64_t leaf; /* the account of objects; 0: not looked for yet */
-	GArray *max;   /* of struct config_max: its limits */
+	uint32_t limit_known;		  /* bit n: limit[n] is what the module has */
+	uint64_t limit[MORSEL_MAX_TIERS]; /* bytes; MORSEL_NO_LIMIT */
 };
 
 GHashTable *module_cgroups_new(void);

@@ -53,8 +53,11 @@ void storage_module_set_opener(struct storage *s, const struct module_opener *op
 void storage_module_learn(struct storage *s, const struct inventory *inv);
 /* Bytes of a tier that is a pool (tier_is_pool()) that no morsel has: all, before there is one. */
 uint64_t storage_module_tier_free(struct storage *s, const struct tier *tier);
-/* Limits of cgroups by tier (Max.TIER in [cgroup PATH]), from now on; config stays until the next call. Event loop. */
-void storage_module_set_limits(struct storage *s, const struct config *config);
+/* Limits of cgroups by tier (Max.TIER), from now on. policies: referenced; NULL: none. Event loop. */
+void storage_module_set_policies(struct storage *s, struct policy_set *policies);
+/* How deep the module's tree may be, of which the last one is the daemon's. What is deeper shares the account of the
+ * cgroup above it that has one. */
+#define MODULE_CGROUPS_DEPTH 15
 /* What a cgroup, and all below it, has and may have in frames of the module. */
 struct storage_module_tier {
 	const char *name;

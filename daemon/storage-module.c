@@ -421,6 +421,7 @@ struct storage *storage_module_free(struct storage *s)
 	g_hash_table_unref(m->adopted);
 	for (unsigned int i = 0; i < MORSEL_MAX_TIERS; i++)
 		g_free(m->tier_names[i]);
+	policy_set_unref(m->policies);
 	pthread_mutex_destroy(&m->lock);
 	close(m->fd);
 	close(m->root_fd);

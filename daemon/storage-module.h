@@ -51,7 +51,7 @@ struct module_storage {
 	GHashTable *adopted;		    /* paths of cgroups that older objects are of, a set */
 	GHashTable *cgroups;		    /* of struct module_cgroup, by their numbers */
 	char *tier_names[MORSEL_MAX_TIERS]; /* by the module's number; NULL: no tier has it */
-	const struct config *config;	    /* has limits; the event loop's. NULL: none */
+	struct policy_set *policies;	    /* has limits of cgroups; NULL: none */
 	uint64_t collected; /* when accounts were last given back (monotonic clock) */
 };
 

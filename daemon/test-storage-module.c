@@ -1143,23 +1143,25 @@ static uint64_t limit_on(uint64_t account, unsigned int tier)
 	return fake_account(account)->limit[tier];
 }
 
-static void configure(struct fixture *f, struct config **config, const char *text)
+static void configure(struct fixture *f, const char *text)
 {
 	g_autofree char *path = g_build_filename(f->tree.path, "morseld.conf", NULL),
 			*message = NULL;
-	struct config *old = *config;
+	struct config *config = NULL;
+	struct policy_set *set = NULL;
 
 	tree_write(&f->tree, "morseld.conf", text);
-	if (config_load(path, config, &message) < 0)
+	if (config_load(path, &config, &message) < 0 ||
+	    policy_set_new(config->policies, &set, &message) < 0)
 		g_error("%s", message);
-	storage_module_set_limits(f->s, *config);
-	config_free(old);
+	storage_module_set_policies(f->s, set);
+	policy_set_unref(set);
+	config_free(config);
 }
 
 static void test_limits(struct fixture *f, gconstpointer data)
 {
 	uint64_t slice, one, two;
-	struct config *config = NULL;
 	struct storage_object *a, *b;
 	g_autoptr(GArray) tiers = NULL;
 	const struct storage_module_tier *t;
@@ -1170,7 +1172,7 @@ static void test_limits(struct fixture *f, gconstpointer data)
 	two = make_cgroup(f, "/a.slice/two");
 	tree_write(&f->tree, CGROUPS "/cgroup.controllers", "memory\n");
 	configure(
-		f, &config,
+		f,
 		"[cgroup /a.slice]\nMax.hbm0=1G\n[cgroup /a.slice/*]\nMax.hbm0=64M\nMax.dram0=8M\n"
 		"[cgroup /a.slice/two]\nMax.hbm0=none\n");
 	/* The first pools are made with it: dram0 is the module's tier 0, hbm0 1. */
@@ -1184,7 +1186,7 @@ static void test_limits(struct fixture *f, gconstpointer data)
 	g_assert_cmpuint(limit_on(two, 0), ==, 8 * MIB);
 	g_assert_cmpuint(limit_on(account_of(a), 1), ==, MORSEL_NO_LIMIT);
 	/* Others, at once. */
-	configure(f, &config, "[cgroup /a.slice/one]\nMax.hbm0=0\n");
+	configure(f, "[cgroup /a.slice/one]\nMax.hbm0=0\n");
 	g_assert_cmpuint(limit_on(one, 1), ==, 0);
 	g_assert_cmpuint(limit_on(one, 0), ==, MORSEL_NO_LIMIT);
 	g_assert_cmpuint(limit_on(two, 0), ==, MORSEL_NO_LIMIT);
@@ -1198,7 +1200,7 @@ static void test_limits(struct fixture *f, gconstpointer data)
 	f->s->ops->free(a);
 	storage_module_free(f->s);
 	new_storage(f);
-	configure(f, &config, "[cgroup /a.slice/one]\nMax.hbm0=32M\n");
+	configure(f, "[cgroup /a.slice/one]\nMax.hbm0=32M\n");
 	/* Not known again yet. */
 	g_assert_cmpuint(limit_on(one, 1), ==, 0);
 	{
@@ -1212,8 +1214,7 @@ static void test_limits(struct fixture *f, gconstpointer data)
 	g_assert_cmpuint(limit_on(one, 1), ==, 32 * MIB);
 	f->s->ops->free(b);
 	f->s->ops->free(a);
-	storage_module_set_limits(f->s, NULL);
-	config_free(config);
+	storage_module_set_policies(f->s, NULL);
 }
 
 /* --- A tier that is a dax device -------------------------------------------------------------- */

@@ -35,8 +35,8 @@ static char *budgets_here(const struct doctor_facts *f)
 {
 	return g_strdup(
 		module_is_chosen(&f->module)
-			? "module: counted by cgroup and tier, and limited by Max.TIER= in [cgroup PATH]"
-			: "node: advisory");
+			? "module: counted by cgroup and tier, and kept to Max of their policies"
+			: "node: Max of policies is advisory");
 }
 
 static char *heat_here(const struct doctor_facts *f)

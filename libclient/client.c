@@ -18,21 +18,14 @@ static const struct {
 	const char *name;
 	int error;
 } error_names[] = {
-	{ "InvalidArgument", EINVAL },
-	{ "NoSuchMorsel", ENOENT },
-	{ "NoSuchTier", ENOENT },
-	{ "NoSuchJob", ENOENT },
-	{ "Exists", EEXIST },
-	{ "AccessDenied", EACCES },
-	{ "NoSpace", ENOSPC },
-	{ "QuotaExceeded", EDQUOT },
-	{ "TierOffline", ENODEV },
-	{ "NoMemory", ENOMEM },
-	{ "NoDescriptors", EMFILE },
-	{ "NotSupported", EOPNOTSUPP },
-	{ "Busy", EBUSY },
-	{ "Cancelled", ECANCELED },
-	{ "Failed", EIO },
+	{ "InvalidArgument", EINVAL },	{ "NoSuchMorsel", ENOENT },
+	{ "NoSuchTier", ENOENT },	{ "NoSuchJob", ENOENT },
+	{ "NoSuchPolicy", ENOENT },	{ "Exists", EEXIST },
+	{ "AccessDenied", EACCES },	{ "NoSpace", ENOSPC },
+	{ "QuotaExceeded", EDQUOT },	{ "TierOffline", ENODEV },
+	{ "NoMemory", ENOMEM },		{ "NoDescriptors", EMFILE },
+	{ "NotSupported", EOPNOTSUPP }, { "Busy", EBUSY },
+	{ "Cancelled", ECANCELED },	{ "Failed", EIO },
 };
 
 int error_name_to_errno(const char *name)

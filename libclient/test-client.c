@@ -79,21 +79,14 @@ static void test_errors(struct fixture *f, gconstpointer data)
 		const char *name;
 		int error;
 	} table[] = {
-		{ "InvalidArgument", EINVAL },
-		{ "NoSuchMorsel", ENOENT },
-		{ "NoSuchTier", ENOENT },
-		{ "NoSuchJob", ENOENT },
-		{ "Exists", EEXIST },
-		{ "AccessDenied", EACCES },
-		{ "NoSpace", ENOSPC },
-		{ "QuotaExceeded", EDQUOT },
-		{ "TierOffline", ENODEV },
-		{ "NoMemory", ENOMEM },
-		{ "NoDescriptors", EMFILE },
-		{ "NotSupported", EOPNOTSUPP },
-		{ "Busy", EBUSY },
-		{ "Cancelled", ECANCELED },
-		{ "Failed", EIO },
+		{ "InvalidArgument", EINVAL },	{ "NoSuchMorsel", ENOENT },
+		{ "NoSuchTier", ENOENT },	{ "NoSuchJob", ENOENT },
+		{ "NoSuchPolicy", ENOENT },	{ "Exists", EEXIST },
+		{ "AccessDenied", EACCES },	{ "NoSpace", ENOSPC },
+		{ "QuotaExceeded", EDQUOT },	{ "TierOffline", ENODEV },
+		{ "NoMemory", ENOMEM },		{ "NoDescriptors", EMFILE },
+		{ "NotSupported", EOPNOTSUPP }, { "Busy", EBUSY },
+		{ "Cancelled", ECANCELED },	{ "Failed", EIO },
 		{ "InventedNextYear", EIO },
 	};
 	size_t i;

@@ -222,6 +222,7 @@ void harness_restart_daemon(struct harness *h)
 {
 	g_autofree char *state = g_build_filename(h->dir, "state", NULL);
 	g_autofree char *helper = g_build_filename(h->dir, "helper", NULL);
+	g_autofree char *runtime = g_build_filename(h->dir, "run", NULL);
 	g_autoptr(GPtrArray) argv = g_ptr_array_new();
 	g_autofree char *log = harness_log(h);
 
@@ -240,6 +241,8 @@ void harness_restart_daemon(struct harness *h)
 	g_ptr_array_add(argv, h->config_path);
 	g_ptr_array_add(argv, "--state-dir");
 	g_ptr_array_add(argv, state);
+	g_ptr_array_add(argv, "--runtime-dir");
+	g_ptr_array_add(argv, runtime);
 	/* Never the machine's own. */
 	g_ptr_array_add(argv, "--helper");
 	g_ptr_array_add(argv, h->options.with_helper ? helper : "none");

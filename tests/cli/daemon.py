@@ -16,7 +16,8 @@ class Daemon:
         self.log_path = os.path.join(self.directory, "log")
         self.config = os.path.join(self.directory, "morseld.conf")
         self.command = [program, "--address", "none", "--listen", self.socket,
-                        "--state-dir", self.directory, "--config", self.config, *arguments]
+                        "--state-dir", self.directory, "--config", self.config,
+                        "--runtime-dir", os.path.join(self.directory, "run"), *arguments]
         if config is not None:
             with open(self.config, "w") as f:
                 f.write(config)

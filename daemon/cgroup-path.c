@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "cgroup-path.h"
+
+#include <glib.h>
+#include <string.h>
+
+bool cgroup_path_valid(const char *path)
+{
+	return path[0] == '/' && strlen(path) < 4096 && g_utf8_validate(path, -1, NULL) &&
+	       !strstr(path, "//") && (path[1] == '\0' || !g_str_has_suffix(path, "/"));
+}
+
+bool cgroup_path_is_pattern(const char *path)
+{
+	return strpbrk(path, "*?") != NULL;
+}
+
+bool cgroup_path_matches(char *const *components, unsigned int depth, const char *path)
+{
+	const char *p = path + 1;
+
+	if (depth == 0)
+		return path[1] == '\0';
+	if (path[1] == '\0')
+		return false;
+	for (unsigned int i = 0; i < depth; i++) {
+		size_t length = strcspn(p, "/");
+		g_autofree char *component = g_strndup(p, length);
+
+		if (!g_pattern_match_simple(components[i], component))
+			return false;
+		p += length;
+		if (i + 1 < depth) {
+			if (*p != '/')
+				return false;
+			p++;
+		}
+	}
+	return *p == '\0';
+}
