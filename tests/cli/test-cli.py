@@ -260,6 +260,38 @@ class Morsels(Base):
         for words in ("'b' of 4194304 bytes", "has 8388608 bytes", "10485760", "BytesPerUser="):
             self.assertIn(words, r.err)
 
+    def test_policy(self):
+        tier = self.a_tier()
+        self.assertEqual(self.json("policy", "list"), [])
+        out = self.ctl("policy", "set", "x.slice", f"Max.{tier}=64M", f"Prefer={tier}").out
+        self.assertIn("Note: cgroup /x.slice: Max is advisory", out)
+        self.assertEqual(self.json("policy", "list"),
+                         [{"cgroup": "/x.slice", "pattern": False, "exists": self.json("policy", "show", "/x.slice")["exists"],
+                           "settings": {f"Max.{tier}": "64M", "Prefer": tier}}])
+        self.assertRegex(self.ctl("policy", "list").out, rf"/x\.slice +\w+ +.*Max\.{tier}=64M")
+        shown = self.json("policy", "show", "/sys/fs/cgroup/x.slice/y/")
+        self.shape(shown, {"cgroup": str, "exists": bool, "own": list, "effective": list, "enforced": bool,
+                           "tiers_used": dict, "warnings": list})
+        self.assertEqual((shown["cgroup"], shown["own"]), ("/x.slice/y", []))
+        limit = next(s for s in shown["effective"] if s["key"] == f"Max.{tier}")
+        self.shape(limit, {"key": str, "value": str, "bytes": int, "from": str, "origin": str, "lasting": bool})
+        self.assertEqual((limit["bytes"], limit["from"], limit["lasting"]), (64 * MIB, "/x.slice", True))
+        self.assertTrue(os.path.exists(limit["origin"].rsplit(":", 1)[0]))
+        self.assertRegex(self.ctl("policy", "show", "/x.slice").out, rf"Max\.{tier} +64 MiB +/x\.slice +/")
+        result = self.json("policy", "set", "/x.slice", "Weight=7", "--runtime")
+        self.assertEqual(result["cgroup"], "/x.slice")
+        self.assertIn("(until the next boot)", self.ctl("policy", "show", "/x.slice").out)
+        self.ctl("policy", "unset", "/x.slice", "Weight", "--runtime")
+        r = self.ctl("policy", "unset", "/x.slice", "Weight", status=4)
+        self.assertIn("/x.slice has no Weight", r.err)
+        self.ctl("policy", "unset", "/x.slice")
+        self.assertEqual(self.json("policy", "list"), [])
+        for status, *wrong in ((2, "set", "/x"), (2, "set", "/x", "Weight"), (2, "set", "/x", "=1"), (2, "show"),
+                               (1, "set", "/x", "Weight=0"), (1, "set", "/x", "Max.=1M"), (1, "set", "/x//y", "Weight=1"),
+                               (1, "set", "/x", f"Max.{tier}=1M", f"Low.{tier}=2M"), (4, "set", "/x", "Prefer=nosuch"),
+                               (4, "unset", "/x")):
+            self.ctl("policy", *wrong, status=status)
+
     def test_hostile_names(self):
         """What a name may contain must not reach the terminal."""
         self.ctl("create", "a\u202eb\\x", "--size", "4K")
@@ -430,10 +462,10 @@ class Usage(unittest.TestCase):
         top = self.ctl("help").out
         self.assertEqual(top, self.ctl("--help").out)
         self.assertEqual(top, self.ctl("-h").out)
-        verbs = re.findall(r"(?m)^  ([a-z]+(?: [a-z]+)?)(?: [A-Z][A-Z… ]*(?:--[a-z]+ [A-Z]+)?)?  ", top)
+        verbs = re.findall(r"(?m)^  ([a-z]+(?: [a-z]+)?)(?: [A-Z][A-Z=\[\]… ]*(?:--[a-z]+ [A-Z]+)?)?  ", top)
         verbs = [v for v in verbs if v != "help"]
         for verb in ("tiers", "tier show", "list", "create", "show", "move", "jobs", "destroy",
-                     "stats", "explain", "doctor"):
+                     "policy list", "policy set", "policy unset", "stats", "explain", "doctor"):
             self.assertIn(verb, verbs)
         for verb in verbs:
             text = self.ctl(*verb.split(), "--help").out
@@ -493,6 +525,11 @@ class Completion(Base):
         self.assertEqual(self.complete("morselctl", "--json", "doc"), ["doctor"])
         self.assertEqual(sorted(self.complete("morselctl", "tier", "")), ["provision", "show", "unprovision"])
         self.assertIn(tier, self.complete("morselctl", "tier", "show", ""))
+        self.ctl("policy", "set", "/some.slice", "Weight=1")
+        self.assertEqual(sorted(self.complete("morselctl", "policy", "")), ["list", "set", "show", "unset"])
+        self.assertIn("/some.slice", self.complete("morselctl", "policy", "set", ""))
+        self.assertIn(f"Max.{tier}", self.complete("morselctl", "policy", "set", "/some.slice", ""))
+        self.assertEqual(self.complete("morselctl", "policy", "set", "--run"), ["--runtime"])
         self.assertEqual(self.complete("morselctl", "show", "w"), ["weights"])
         self.assertEqual(self.complete("morselctl", "move", "weights", "--to", tier[:-1]), [tier])
         self.assertEqual(self.complete("morselctl", "move", "weights", "--to", "=", tier), [tier])
@@ -514,7 +551,7 @@ class ManPages(unittest.TestCase):
         documented = set(re.findall(r"(?<![A-Za-z])Fl -([a-z][a-z-]*)", page))
         options = set()
         top = harness.run([MORSELCTL, "help"]).out
-        for verb in re.findall(r"(?m)^  ([a-z]+(?: (?:show|provision|unprovision))?)(?= )", top):
+        for verb in re.findall(r"(?m)^  ([a-z]+(?: (?:list|show|set|unset|provision|unprovision))?)(?= )", top):
             if verb == "help":
                 continue
             self.assertRegex(page, rf"(?m)^\.Ss {verb}( |$)")
@@ -554,6 +591,16 @@ class ManPages(unittest.TestCase):
         keys = {key.split(".")[0] for key in re.findall(r"(?m)^#([A-Z]\w+(?:\.\w+)?)=", example)}
         # "Device" has no line of its own there.
         self.assertEqual(set(re.findall(r"(?m)^\.It Cm ([A-Z]\w+)", page)), keys | {"Device"})
+
+    def test_policy(self):
+        """Every key is in the page, and nothing else."""
+        page = self.read("morsel.policy.5")
+        text = harness.run([MORSELCTL, "help", "policy", "set"]).out
+        keys = set(re.findall(r"[A-Z][a-zA-Z]+", text.split("Keys: ")[1].split(":")[0])) - {"TIER"}
+        self.assertEqual(set(re.findall(r"(?m)^\.It Cm ([A-Z]\w+)", page)), keys)
+        with open(os.path.join(SOURCE, "daemon", "policy.c")) as f:
+            known = re.search(r"policy_known_keys\[\] = (.*?);", f.read(), re.S)[1]
+        self.assertEqual(set(re.findall(r"[A-Z][a-zA-Z]+", known)) - {"TIER"}, keys)
 
     def test_formatting(self):
         if not shutil.which("groff"):
