@@ -275,12 +275,24 @@ static uint32_t page_decay(const struct heat *h, uint32_t ms)
 	return decay(h->near_inverse / PAGE_HALF_LIVES, ms);
 }
 
-uint32_t heat_page_rate(const struct heat *h, const struct heat_split *s, unsigned page)
+static uint32_t page_fade(const struct heat *h, const struct heat_split *s)
 {
 	uint32_t age = h->now - s->stamp;
 
-	return scale(heat_unpack(s->page[page]),
-		     page_decay(h, age > h->grace_ms ? age - h->grace_ms : 0));
+	return page_decay(h, age > h->grace_ms ? age - h->grace_ms : 0);
+}
+
+uint32_t heat_page_rate(const struct heat *h, const struct heat_split *s, unsigned page)
+{
+	return scale(heat_unpack(s->page[page]), page_fade(h, s));
+}
+
+void heat_page_rates(const struct heat *h, const struct heat_split *s, uint32_t *ret_rates)
+{
+	uint32_t by = page_fade(h, s);
+
+	for (unsigned i = 0; i < HEAT_PAGES; i++)
+		ret_rates[i] = scale(heat_unpack(s->page[i]), by);
 }
 
 /* rate: of the granule in this sample, which its pages share. */
@@ -416,6 +428,26 @@ struct heat_forecast heat_predict(const struct heat *h, uint32_t granule)
 		weight = 256;
 	f.rate = (uint32_t)((int64_t)r.far + ((int64_t)r.near - (int64_t)r.far) * weight / 256);
 	return f;
+}
+
+static uint32_t root(uint64_t x)
+{
+	uint64_t r = 0;
+
+	for (uint64_t b = 1ull << 31; b; b >>= 1) {
+		if ((r + b) * (r + b) <= x)
+			r += b;
+	}
+	return (uint32_t)r;
+}
+
+uint32_t heat_doubt(const struct heat *h, uint32_t rate)
+{
+	/* As for the short one, over a longer time; below 2^32 × 2^34. */
+	uint64_t noise = h->noise * h->near_ms / h->far_ms;
+
+	return root(noise < 1ull << 28 ? 4 * (uint64_t)rate * noise >> 8
+				       : 4 * (uint64_t)rate * (noise >> 8));
 }
 
 uint64_t heat_accesses(uint32_t rate, uint64_t ms)

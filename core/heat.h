@@ -24,7 +24,7 @@
 
 /*
  * Metadata of all core/ together (heat, plan) is at most 1/10,000 of what is watched: 209 bytes a granule.
- * A split costs 1,048 bytes here and 256 in core/plan: at most one granule in HEAT_SPLIT_SHARE has one.
+ * A split costs 1,048 bytes here and 292 in core/plan: at most one granule in HEAT_SPLIT_SHARE has one.
  */
 #define HEAT_SPLIT_SHARE 8u
 
@@ -143,6 +143,8 @@ struct heat_forecast {
 	uint32_t steady;
 };
 struct heat_forecast heat_predict(const struct heat *h, uint32_t granule);
+/* Twice the standard deviation that counting alone gives a long average of this rate. */
+uint32_t heat_doubt(const struct heat *h, uint32_t rate);
 /* The number of accesses that a rate makes in ms, rounded down. */
 uint64_t heat_accesses(uint32_t rate, uint64_t ms);
 
@@ -150,6 +152,8 @@ uint64_t heat_accesses(uint32_t rate, uint64_t ms);
 struct heat_split *heat_split_of(const struct heat *h, uint32_t granule);
 /* The rate of a page of a split now. */
 uint32_t heat_page_rate(const struct heat *h, const struct heat_split *s, unsigned page);
+/* Those of all its pages. */
+void heat_page_rates(const struct heat *h, const struct heat_split *s, uint32_t *ret_rates);
 /* Give the split back; its pages are counted together again. */
 void heat_split_drop(struct heat *h, uint32_t granule);
 

@@ -309,11 +309,11 @@ static void test_uneven(void)
 	random_state = 1;
 	for (int i = 0; i < 60; i++) {
 		round_of(1000);
-		see(0, 20, 0.9, 0.01);	/* a few hot ones */
-		see(1, 512, 0.02, 0);	/* few, but any */
-		see(2, 512, 0.9, 0);	/* all */
-		see(3, 5, 0.9, 0);	/* very few */
-		see(4, 200, 0.3, 0.15); /* a little, which does not pay */
+		see(0, 20, 0.9, 0.01);	 /* a few hot ones */
+		see(1, 512, 0.02, 0);	 /* few, but any */
+		see(2, 512, 0.9, 0);	 /* all */
+		see(3, 5, 0.9, 0);	 /* very few */
+		see(4, 300, 0.25, 0.12); /* a little, which does not pay */
 	}
 	CHECK(!heat_split_of(&heat, 4));
 	CHECK(state(0) == HEAT_SPLIT_UNEVEN);
