@@ -40,6 +40,35 @@ static inline void morsel_pte_dtor(struct ptdesc *table)
 #endif
 }
 
+/* The same for page middle directories. */
+static inline bool morsel_pmd_ctor(struct ptdesc *table)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 14, 0)
+	if (!pmd_ptlock_init(table))
+		return false;
+	ptdesc_pmd_pts_init(table);
+	__pagetable_ctor(table);
+	return true;
+#else
+	return pagetable_pmd_ctor(table);
+#endif
+}
+
+static inline void morsel_pmd_dtor(struct ptdesc *table)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 14, 0)
+	pagetable_dtor(table);
+#else
+	pagetable_pmd_dtor(table);
+#endif
+}
+
+/*
+ * 6.12: a change of protection (userfaultfd's) calls notifiers before it takes a pointer into the page middle directory.
+ * Where it has one already it would go on in the object's, which the notifier can only take away above.
+ */
+#define MORSEL_LINK_GIBS (LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0))
+
 /* 6.9: modules may define struct_ops. 6.11: reg, unreg and update know of the link. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0) && defined(CONFIG_BPF_SYSCALL) && \
 	defined(CONFIG_BPF_JIT) && defined(CONFIG_DEBUG_INFO_BTF_MODULES)

@@ -104,31 +104,14 @@ int ioctl_ranges(struct object *o, struct morsel_ranges *arg, bool populate)
 
 static int move(struct object *o, struct morsel_move *arg)
 {
-	struct morsel_move_range __user *at = u64_to_user_ptr(arg->ranges);
-	u32 i, count = arg->count;
-	int r = 0;
+	u32 count = arg->count;
 
 	if (!RESERVED_ZERO(arg) || count > MORSEL_MAX_BATCH)
 		return -EINVAL;
 	arg->count = 0;
 	if (object_has_extents(o))
 		return -EOPNOTSUPP;
-	for (i = 0; i < count; i++) {
-		struct morsel_move_range range;
-
-		if (copy_from_user(&range, &at[i], sizeof(range)))
-			return -EFAULT;
-		range.result = 0;
-		range.moved = range.already = range.absent = range.failed = 0;
-		r = i > 0 && task_sigpending(current) ? -EINTR : object_move(o, &range);
-		/* Of the range that a signal came in, how far it got: perhaps nowhere. */
-		if ((r >= 0 || r == -EINTR) && copy_to_user(&at[i], &range, sizeof(range)))
-			r = -EFAULT;
-		if (r < 0)
-			break;
-		arg->count = i + 1;
-	}
-	return r;
+	return object_move(o, u64_to_user_ptr(arg->ranges), count, &arg->count);
 }
 
 union argument {

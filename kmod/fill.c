@@ -129,9 +129,11 @@ int object_populate(struct object *o, u64 offset, u64 length, u64 *ret_bytes)
 /* The leaf's frame goes. The granule is unlinked everywhere. Frames freed at once. */
 static unsigned int drop(struct object *o, struct granule *g, unsigned int i)
 {
-	pte_t old = table_clear(g, i);
+	u16 leaf = i;
 	unsigned long pfn;
+	pte_t old;
 
+	table_take(g, &leaf, 1, &old);
 	if (!pte_present(old))
 		return 0;
 	pfn = pte_pfn(old);
@@ -151,6 +153,19 @@ static void free_tables(struct object *o, struct granule *g)
 	}
 }
 
+static int split(struct object *o, unsigned long granule)
+{
+	struct move_step *s = morsel_inject() ? NULL : kvmalloc(sizeof(*s), GFP_KERNEL);
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	s->granule = granule;
+	r = huge_split(o, s);
+	kvfree(s);
+	return r;
+}
+
 /* What the granule has of [first, end) goes. With object.change held. */
 static int evict_granule(struct object *o, unsigned long n, unsigned int first, unsigned int end,
 			 u64 *ret_bytes)
@@ -164,7 +179,7 @@ static int evict_granule(struct object *o, unsigned long n, unsigned int first, 
 		if (!g->table[TABLE_RW] && !leaf_is_huge(READ_ONCE(g->leaf)))
 			return 0;
 		if (part && leaf_is_huge(READ_ONCE(g->leaf))) {
-			r = huge_split(o, n);
+			r = split(o, n);
 			if (r < 0)
 				return r;
 		}
@@ -177,6 +192,8 @@ static int evict_granule(struct object *o, unsigned long n, unsigned int first, 
 	object_unlink(o, n, 1);
 	if (leaf_is_huge(g->leaf)) {
 		huge_drop(o, n);
+		/* Of a move to single frames that did not come off. */
+		free_tables(o, g);
 		*ret_bytes += MORSEL_GRANULE;
 	} else {
 		for (i = first; i < end; i++)
@@ -187,6 +204,7 @@ static int evict_granule(struct object *o, unsigned long n, unsigned int first, 
 			g->leaf = 0;
 		}
 	}
+	object_relink(o, n, 1);
 	up_write(&o->frames);
 	return 0;
 }

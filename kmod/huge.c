@@ -80,6 +80,7 @@ static unsigned long make(struct object *o, unsigned long granule, u64 *ret_fill
 		account_uncharge(o->account, pool->tier, GRANULE_PAGES);
 		return old;
 	}
+	directory_sync(o, granule);
 	count_leaf(o, pool, 1);
 	if (ret_filled)
 		*ret_filled += GRANULE_PAGES;
@@ -93,8 +94,10 @@ int huge_fill(struct object *o, u64 page, u64 *ret_filled)
 
 	if (!leaf)
 		leaf = make(o, page / GRANULE_PAGES, ret_filled);
-	if (!leaf)
+	if (!leaf) {
 		leaf = cmpxchg(&g->leaf, 0, LEAF_SMALL);
+		directory_sync(o, page / GRANULE_PAGES);
+	}
 	if (!leaf_is_huge(leaf))
 		return 1;
 	return PageHWPoison(pfn_to_page(leaf_pfn(leaf) + page % GRANULE_PAGES)) ? -EHWPOISON : 0;
@@ -108,153 +111,131 @@ void huge_drop(struct object *o, unsigned long granule)
 	frame_put(pfn, LLFREE_HUGE_ORDER, o->account);
 }
 
-/* ---- moves: the same steps as for single frames (move.c) ---- */
+/* ---- moves ---- */
 
-/* 2 MiB to go to: one page, or single frames. */
-struct target {
-	struct pool *pool;
-	bool small;
-	unsigned long pfn[GRANULE_PAGES];
-};
-
-static void target_put(struct object *o, struct target *t, unsigned int frames)
+static void target_put(struct object *o, struct move_step *s, unsigned int frames)
 {
 	unsigned int i;
 
-	if (!t->small)
-		frame_put_new(t->pfn[0], LLFREE_HUGE_ORDER);
-	for (i = 0; i < frames && t->small; i++)
-		frame_put_new(t->pfn[i], 0);
-	account_uncharge(o->account, t->pool->tier, GRANULE_PAGES);
+	if (!s->small)
+		frame_put_new(s->to[0], LLFREE_HUGE_ORDER);
+	for (i = 0; i < frames && s->small; i++)
+		frame_put_new(s->to[i], 0);
+	account_uncharge(o->account, s->target->tier, GRANULE_PAGES);
 }
 
-static int target_get(struct object *o, struct target *t)
+static int target_get(struct object *o, struct move_step *s)
 {
 	unsigned int i;
 
-	if (account_charge(o->account, t->pool->tier, GRANULE_PAGES) < 0)
+	if (account_charge(o->account, s->target->tier, GRANULE_PAGES) < 0)
 		return -EDQUOT;
-	if (!t->small && frame_get_compound(t->pool, &t->pfn[0]) >= 0) {
+	if (!s->small && frame_get_compound(s->target, &s->to[0]) >= 0) {
 		for (i = 1; i < GRANULE_PAGES; i++)
-			t->pfn[i] = t->pfn[0] + i;
+			s->to[i] = s->to[0] + i;
 		return 0;
 	}
-	t->small = true;
+	s->small = true;
 	for (i = 0; i < GRANULE_PAGES; i++)
-		if (frame_get(t->pool, 0, &t->pfn[i]) < 0) {
-			target_put(o, t, i);
+		if (frame_get(s->target, 0, &s->to[i]) < 0) {
+			target_put(o, s, i);
 			return -ENOMEM;
 		}
 	return 0;
 }
 
-static bool copy(struct target *t, unsigned long from)
+int huge_prepare(struct object *o, struct move_step *s, bool small)
 {
-	unsigned int i;
+	struct granule *g = &o->granule[s->granule];
+	int r;
 
-	for (i = 0; i < GRANULE_PAGES; i++)
-		if (!frame_copy(t->pfn[i], from + i))
-			return false;
-	return true;
+	s->huge = true;
+	s->small = small;
+	s->from[0] = leaf_pfn(g->leaf);
+	r = target_get(o, s);
+	if (r < 0)
+		return r;
+	if (s->small && !table_get(o, g, TABLE_RW)) {
+		target_put(o, s, GRANULE_PAGES);
+		return -ENOMEM;
+	}
+	object_gather(o, s->granule, _PAGE_DIRTY);
+	s->dirty[0] = test_and_clear_bit(_PAGE_BIT_DIRTY, &g->leaf);
+	return 0;
 }
 
-static void install(struct object *o, struct granule *g, struct target *t, unsigned long old)
+void huge_copy(struct move_step *s)
 {
-	pte_t bits = __pte(old & (_PAGE_ACCESSED | _PAGE_DIRTY));
 	unsigned int i;
 
-	if (!t->small) {
-		WRITE_ONCE(g->leaf, leaf_make(t->pfn[0], old));
+	s->bad[0] = false;
+	for (i = 0; i < GRANULE_PAGES && !s->bad[0]; i++)
+		s->bad[0] = !frame_copy(s->to[i], s->from[0] + i);
+}
+
+static void install(struct object *o, struct granule *g, struct move_step *s, unsigned long old)
+{
+	unsigned int i;
+
+	if (!s->small) {
+		WRITE_ONCE(g->leaf, leaf_make(s->to[0], old));
 		return;
 	}
-	for (i = 0; i < GRANULE_PAGES; i++)
-		table_replace(g, i, t->pfn[i], bits);
+	for (i = 0; i < GRANULE_PAGES; i++) {
+		s->leaf[i] = i;
+		s->old[i] = __pte(old & (_PAGE_ACCESSED | _PAGE_DIRTY));
+	}
+	table_put(g, s->leaf, GRANULE_PAGES, s->to, s->old);
 	smp_store_release(&g->leaf, LEAF_SMALL);
 	atomic64_dec(&o->leaves);
 }
 
-/* -EBUSY, -EIO. With target's frames taken, and o->change held. */
-static int move(struct object *o, unsigned long granule, struct target *t)
+int huge_finish(struct object *o, struct move_step *s)
 {
-	struct granule *g = &o->granule[granule];
-	unsigned long from = leaf_pfn(g->leaf);
-	bool dirty, good;
+	struct granule *g = &o->granule[s->granule];
 	int r = 0;
 
-	object_gather(o, granule, _PAGE_DIRTY);
-	dirty = test_and_clear_bit(_PAGE_BIT_DIRTY, &g->leaf);
-#ifndef MORSEL_BREAK_FIRST_FLUSH
-	tlb_flush_object(o);
-#endif
-	good = copy(t, from);
-
 	down_write(&o->frames);
-	object_unlink(o, granule, 1);
-	if (frame_is_pinned(from)) {
+	object_unlink(o, s->granule, 1);
+	if (frame_is_pinned(s->from[0])) {
 		r = -EBUSY;
-	} else if (good && test_bit(_PAGE_BIT_DIRTY, &g->leaf)) {
+	} else if (!s->bad[0] && test_bit(_PAGE_BIT_DIRTY, &g->leaf)) {
 		atomic64_add(GRANULE_PAGES, &morsel_count.move_recopied);
-		good = copy(t, from);
+		huge_copy(s);
 	}
-	if (dirty)
+	if (s->dirty[0])
 		set_bit(_PAGE_BIT_DIRTY, &g->leaf);
-	if (!r && !good)
+	if (!r && s->bad[0])
 		r = -EIO;
 	if (!r) {
-		install(o, g, t, g->leaf);
-		atomic64_sub(GRANULE_PAGES, &o->in_pool[frame_pool(from)->id]);
-		atomic64_add(GRANULE_PAGES, &o->in_pool[t->pool->id]);
+		install(o, g, s, g->leaf);
+		atomic64_sub(GRANULE_PAGES, &o->in_pool[frame_pool(s->from[0])->id]);
+		atomic64_add(GRANULE_PAGES, &o->in_pool[s->target->id]);
 	}
+	object_relink(o, s->granule, 1);
 	up_write(&o->frames);
-	if (!r)
-		frame_put(from, LLFREE_HUGE_ORDER, o->account);
+	if (r)
+		target_put(o, s, GRANULE_PAGES);
+	else
+		frame_put(s->from[0], LLFREE_HUGE_ORDER, o->account);
 	return r;
 }
 
-static int move_to(struct object *o, unsigned long granule, struct pool *pool, bool small)
+int huge_split(struct object *o, struct move_step *s)
 {
-	struct target *t = morsel_inject() ? NULL : kmalloc(sizeof(*t), GFP_KERNEL);
+	struct pool *target = s->target;
 	int r;
 
-	if (!t)
-		return -ENOMEM;
-	t->pool = pool;
-	t->small = small;
-	r = target_get(o, t);
-	if (r >= 0 && t->small && !table_get(o, &o->granule[granule], TABLE_RW)) {
-		target_put(o, t, GRANULE_PAGES);
-		r = -ENOMEM;
-	}
+	s->target = frame_pool(leaf_pfn(o->granule[s->granule].leaf));
+	r = huge_prepare(o, s, true);
 	if (r >= 0) {
-		r = move(o, granule, t);
-		if (r < 0)
-			target_put(o, t, GRANULE_PAGES);
+#ifndef MORSEL_BREAK_FIRST_FLUSH
+		tlb_flush_object(o);
+#endif
+		huge_copy(s);
+		r = huge_finish(o, s);
 	}
-	kfree(t);
+	s->target = target;
+	s->huge = false;
 	return r;
-}
-
-void huge_move(struct object *o, unsigned long granule, struct pool *target,
-	       struct morsel_move_range *range)
-{
-	int r;
-
-	if (frame_pool(leaf_pfn(o->granule[granule].leaf)) == target) {
-		range->already += MORSEL_GRANULE;
-		return;
-	}
-	r = move_to(o, granule, target, false);
-	if (r < 0) {
-		move_fail(range, r, GRANULE_PAGES);
-		if (r == -EBUSY)
-			atomic64_add(GRANULE_PAGES, &morsel_count.move_busy);
-		return;
-	}
-	range->moved += MORSEL_GRANULE;
-	atomic64_add(GRANULE_PAGES, &morsel_count.moved);
-}
-
-int huge_split(struct object *o, unsigned long granule)
-{
-	return move_to(o, granule, frame_pool(leaf_pfn(o->granule[granule].leaf)), true);
 }

@@ -3,7 +3,8 @@
  * Inside of morsel.ko.
  *
  * An *object* owns page tables, one for each granule of 2 MiB that has frames, and processes' page
- * middle directories link to them. *Pools* give frames; *accounts* say how many.
+ * middle directories link to them; for a whole GiB it owns the directory, too, and one entry of a process links to it.
+ * *Pools* give frames; *accounts* say how many.
  *
  * Locks, outermost first:
  *   mmap_lock or a VMA's lock   the kernel's
@@ -11,7 +12,8 @@
  *   object.change        one move, eviction or change of placement at a time
  *   object.frames        read: filling leaves that are none; write: changing or taking away leaves
  *   pool.grow            which blocks a pool has
- *   attach.lock          links of one mapping; inside of it the kernel's lock of the directory
+ *   attach.lock          links of one mapping; inside of it the kernel's locks of the process's directories
+ *   directory's own lock every change of an entry
  *   table's own lock     every change of a leaf that is not from none
  * The list of mappings has object.attach_lock, outside of attach.lock.
  * Invalidation callbacks take attach.lock only, so they may run under any lock of the kernel and
@@ -37,6 +39,7 @@
 
 #define GRANULE_PAGES 512u
 #define GRANULE_SHIFT 21
+#define GIB_GRANULES 512u
 #define MORSEL_MAX_DEPTH 16 /* of accounts */
 
 extern struct mutex morsel_lock;
@@ -226,6 +229,11 @@ struct granule {
 	unsigned long leaf;
 };
 
+/* Whole GiBs only. NULL: nobody has linked to it yet. */
+struct gib {
+	struct page *directory[TABLE_KINDS];
+};
+
 #define LEAF_SMALL 1ul
 static inline bool leaf_is_huge(unsigned long leaf)
 {
@@ -254,10 +262,14 @@ struct object {
 	unsigned long linger_granule; /* those before it are not pinned */
 	bool lingers;
 	struct cpumask cpus; /* scratch of tlb_flush_object(), under change */
+	/* Who is in object_unlink(), and the first granule that it means. Under change. */
+	struct task_struct *unlinker;
+	unsigned long unlink_first;
 	atomic64_t used, tables, faults, links, mappings;
 	atomic64_t leaves;			  /* of 2 MiB */
 	atomic64_t in_pool[MORSEL_MAX_POOLS + 1]; /* frames */
-	unsigned long granules;
+	unsigned long granules, gibs;
+	struct gib *gib; /* behind the last granule */
 	struct granule granule[];
 };
 
@@ -272,7 +284,14 @@ struct attach {
 	spinlock_t lock;
 	/* Of leaves of 2 MiB. While there is one the kernel frees no table above it. */
 	unsigned long copies;
+	/* Bits of granules from object.unlink_first on whose entries object_unlink() took, for object_relink(). */
+	unsigned long relink;
 	struct list_head node;
+	/*
+	 * For each GiB of addresses that is linked to the object's directory: the process's own, empty one,
+	 * which takes its place again. It is counted as the process's all the time.
+	 */
+	struct page *own[];
 };
 
 /* *ret_file is to be installed as arg->fd, once the caller knows of it. */
@@ -324,11 +343,31 @@ bool table_fill(struct granule *g, unsigned int i, unsigned long pfn);
 /* Copy leaf i from the RW table to the RO one, if there is one. */
 void table_fill_ro(struct granule *g, unsigned int i);
 /*
- * With object.frames held for writing and the granule unlinked everywhere. Returns the leaf that
- * was, dirty and accessed bits of all tables joined; none afterwards, or pfn.
+ * With object.frames held for writing and the granule unlinked everywhere: n leaves become none; ret[] has what they
+ * were, dirty and accessed bits of all tables joined.
  */
-pte_t table_clear(struct granule *g, unsigned int i);
-void table_replace(struct granule *g, unsigned int i, unsigned long pfn, pte_t old);
+void table_take(struct granule *g, const u16 *leaf, unsigned int n, pte_t *ret);
+/* The same places, with the bits of old[]. */
+void table_put(struct granule *g, const u16 *leaf, unsigned int n, const unsigned long *pfn,
+	       const pte_t *old);
+
+/* ---- directories (directory.c) ---- */
+
+/* An empty one, as the kernel makes and frees them. NULL: no memory. */
+struct page *directory_page_new(void);
+void directory_page_free(struct page *page);
+/* What leads to the granule's table or is its leaf; or none. */
+pmd_t granule_entry(const struct object *o, unsigned long granule, enum table_kind kind);
+/* The GiB's directory; makes it if it is missing. NULL: no memory. With object.frames held for reading. */
+struct page *directory_get(struct object *o, unsigned long gib, enum table_kind kind);
+/* The granule has got a table or a leaf: directories that have no entry for it get one. */
+void directory_sync(struct object *o, unsigned long granule);
+/* With object.frames held for writing. A leaf's bits are joined into the truth. */
+void directory_clear(struct object *o, unsigned long granule);
+/* Part of object_gather(). */
+void directory_gather(struct object *o, unsigned long granule, unsigned long clear);
+/* Nothing maps the object. */
+void directories_free(struct object *o);
 
 /* ---- order of pools (placement.c, placement-bpf.c) ---- */
 
@@ -340,6 +379,21 @@ unsigned int placement_order(const struct object *o, unsigned long granule, unsi
 			     struct pool **ret);
 void placement_register(void);
 bool placement_can_be_asked(void);
+
+/* A granule, or a part of one, on its way to a pool (move.c). */
+struct move_step {
+	unsigned long granule;
+	struct pool *target;
+	struct morsel_move_range *range; /* counts what comes of it */
+	bool huge;			 /* a leaf of 2 MiB; to[] are single frames: */
+	bool small;
+	unsigned int n; /* pages */
+	u16 leaf[GRANULE_PAGES];
+	unsigned long from[GRANULE_PAGES], to[GRANULE_PAGES];
+	pte_t old[GRANULE_PAGES];
+	bool bad[GRANULE_PAGES]; /* could not be read; of a leaf of 2 MiB the first stands for all */
+	bool dirty[GRANULE_PAGES]; /* before the move */
+};
 
 /*
  * ---- leaves of 2 MiB (huge.c) ----
@@ -359,11 +413,16 @@ void leaf_join(struct granule *g, pmd_t copy);
 int huge_fill(struct object *o, u64 page, u64 *ret_filled);
 /* With object.frames held for writing and the granule unlinked: the leaf's frames go. */
 void huge_drop(struct object *o, unsigned long granule);
-/* Move the whole leaf. With object.change held. */
-void huge_move(struct object *o, unsigned long granule, struct pool *target,
-	       struct morsel_move_range *range);
-/* Single frames of the same pool instead of the leaf. The same. -EBUSY: pinned; -ENOMEM, -EDQUOT, -EIO. */
-int huge_split(struct object *o, unsigned long granule);
+/*
+ * A leaf's part of a step (move.c), with object.change held. It goes to one page of 2 MiB, or with @small, and where there is none, to
+ * single frames. -EDQUOT, -ENOMEM.
+ */
+int huge_prepare(struct object *o, struct move_step *s, bool small);
+void huge_copy(struct move_step *s);
+/* -EBUSY: pinned; -EIO: nothing has changed. */
+int huge_finish(struct object *o, struct move_step *s);
+/* Single frames of the same pool instead of the leaf. -EBUSY, -ENOMEM, -EDQUOT, -EIO. Of the step the granule is used. */
+int huge_split(struct object *o, struct move_step *s);
 
 /* ---- frames of objects (fill.c) ---- */
 
@@ -376,6 +435,27 @@ int object_evict(struct object *o, u64 offset, u64 length, u64 *ret_bytes);
 /* Free all frames and tables. Nothing maps it, nobody else has a reference. */
 void object_empty(struct object *o);
 
+/* ---- links (link.c) ---- */
+
+/* Addresses that one fault may link, in whole GiBs. */
+#define LINK_WINDOW (16 * PUD_SIZE)
+
+/*
+ * With attach.lock held: those to [start, end) go. How many; TLBs have them still. @by_unlinker: by object_unlink(), which has taken
+ * those in the object's own directories.
+ */
+unsigned long link_remove(struct attach *a, unsigned long start, unsigned long end,
+			  bool by_unlinker);
+/*
+ * To all that the object has in the GiB of the address, and to its neighbours where one entry does. With object.frames
+ * held for reading. Does nothing if an invalidation came after @seq: the fault comes again.
+ */
+void link_make(struct attach *a, unsigned long address, unsigned long seq);
+/* With attach.lock held: to the granule, whose link object_unlink() took. */
+void link_again(struct attach *a, unsigned long granule);
+/* With attach.lock held: part of object_gather(). */
+void link_gather(struct attach *a, unsigned long granule, unsigned long clear);
+
 /* ---- mappings (map.c) ---- */
 
 int object_mmap(struct file *file, struct vm_area_struct *vma);
@@ -383,13 +463,19 @@ unsigned long object_get_area(struct file *file, unsigned long address, unsigned
 			      unsigned long offset, unsigned long flags);
 /* What copies of the leaf have in accessed and dirty bits joins the truth; of the copies those in @clear are cleared. */
 void object_gather(struct object *o, unsigned long granule, unsigned long clear);
-/* Every process's links to these granules are gone, and its TLBs do not have them. */
-void object_unlink(struct object *o, unsigned long first, unsigned long count);
+/*
+ * Every process's links to these granules, 64 at most, are gone, and its TLBs do not have them. With object.change, and
+ * object.frames for writing. object_relink() must follow.
+ */
+void object_unlink(struct object *o, unsigned long first, unsigned int count);
+/* Those that were linked are so again, if there is something to link to: nobody has to fault for it. The same locks. */
+void object_relink(struct object *o, unsigned long first, unsigned int count);
 
 /* ---- moves (move.c), harvest (harvest.c) ---- */
 
-/* The range's out fields are zero before. -EINTR: they tell how far it came. */
-int object_move(struct object *o, struct morsel_move_range *range);
+/* *ret_done: how many ranges are done, from the first on; on failure ranges[*ret_done] is the one that it is about. */
+int object_move(struct object *o, struct morsel_move_range __user *ranges, u32 count,
+		u32 *ret_done);
 int object_harvest(struct object *o, struct morsel_harvest *arg);
 /* Counts @pages that stay as not moved because of @r. */
 void move_fail(struct morsel_move_range *range, int r, unsigned int pages);

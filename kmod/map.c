@@ -1,83 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/*
- * Mappings: the first fault in a GiB links all tables of the object that lie in it into the
- * process's page middle directory; the kernel's invalidations take the links away again before it
- * looks at, or frees, what they lead to.
- */
+/* Mappings: the first fault in a GiB links all that the object has in it; invalidations take the links away again. */
 #include <linux/iommu.h>
 #include <linux/log2.h>
 #include <linux/mman.h>
 #include <linux/sched/mm.h>
-#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "compat.h"
 #include "internal.h"
-
-static pmd_t *find_pmd(struct mm_struct *mm, unsigned long address)
-{
-	pgd_t *pgd = pgd_offset(mm, address);
-	p4d_t *p4d;
-	pud_t *pud;
-
-	if (pgd_none(*pgd))
-		return NULL;
-	p4d = p4d_offset(pgd, address);
-	if (p4d_none(*p4d))
-		return NULL;
-	pud = pud_offset(p4d, address);
-	if (pud_none(*pud) || pud_leaf(*pud))
-		return NULL;
-	return pmd_offset(pud, address);
-}
-
-/* Of the granule: a link to its table, or a copy of its leaf. */
-static bool is_ours(const struct attach *a, const struct granule *g, pmd_t pmd)
-{
-	unsigned long leaf = READ_ONCE(g->leaf);
-	struct page *table = READ_ONCE(g->table[a->kind]);
-
-	if (pmd_none(pmd))
-		return false;
-	if (pmd_leaf(pmd))
-		return leaf_is_huge(leaf) && pmd_pfn(pmd) == leaf_pfn(leaf);
-	return table && pmd_pfn(pmd) == page_to_pfn(table);
-}
-
-/* With attach.lock held. Only what is ours: a table that the kernel put there itself stays. */
-static unsigned long unlink_range(struct attach *a, unsigned long start, unsigned long end)
-{
-	unsigned long address = start, next, n = 0;
-
-	while (address < end) {
-		pmd_t *pmd = find_pmd(a->mm, address);
-		spinlock_t *lock;
-
-		next = min(end, (address & PUD_MASK) + PUD_SIZE);
-		if (!pmd) {
-			address = next;
-			continue;
-		}
-		lock = pmd_lock(a->mm, pmd);
-		for (; address < next; address += PMD_SIZE, pmd++) {
-			unsigned long i = a->first + ((address - a->start) >> GRANULE_SHIFT);
-			struct granule *g = &a->object->granule[i];
-
-			if (!is_ours(a, g, *pmd))
-				continue;
-			n++;
-			if (!pmd_leaf(*pmd)) {
-				set_pmd(pmd, __pmd(0));
-				continue;
-			}
-			/* CPUs set bits in it by themselves. */
-			leaf_join(g, native_make_pmd(xchg((pmdval_t *)pmd, 0)));
-			a->copies--;
-		}
-		spin_unlock(lock);
-	}
-	return n;
-}
 
 static bool invalidate(struct mmu_interval_notifier *notifier,
 		       const struct mmu_notifier_range *range, unsigned long seq)
@@ -85,21 +15,18 @@ static bool invalidate(struct mmu_interval_notifier *notifier,
 	struct attach *a = container_of(notifier, struct attach, notifier);
 	unsigned long start = max(range->start & PMD_MASK, a->start);
 	unsigned long end = range->end >= a->end ? a->end : ALIGN(range->end, PMD_SIZE), n = 0;
+	bool by_unlinker = READ_ONCE(a->object->unlinker) == current;
 
 	/* Invalidation of less than a granule takes the whole link: the next touch makes it again. */
 	spin_lock(&a->lock);
 	mmu_interval_set_seq(notifier, seq);
 	if (start < end)
-		n = unlink_range(a, start, end);
+		n = link_remove(a, start, end, by_unlinker);
 	spin_unlock(&a->lock);
-	if (n) {
-		atomic64_add(n, &morsel_count.unlinks);
-#ifdef MORSEL_BREAK_SECOND_FLUSH
-		if (!rwsem_is_locked(&a->object->frames))
-#endif
-			/* The kernel finds nothing to zap, and so flushes nothing itself. */
-			tlb_flush_mm(a->mm);
-	}
+	atomic64_add(n, &morsel_count.unlinks);
+	/* The kernel finds nothing to zap, and so flushes nothing itself. The unlinker flushes all at once. */
+	if (n && !by_unlinker)
+		tlb_flush_mm(a->mm);
 	return true;
 }
 
@@ -110,11 +37,12 @@ static const struct mmu_interval_notifier_ops notifier_ops = {
 /* With mmap_lock held for writing. -ENOMEM, -EINTR. */
 static int attach(struct vm_area_struct *vma)
 {
+	unsigned long gibs = ((vma->vm_end - 1) >> PUD_SHIFT) - (vma->vm_start >> PUD_SHIFT) + 1;
 	struct object *o = vma->vm_file->private_data;
 	struct attach *a;
 	int r;
 
-	a = morsel_inject() ? NULL : kzalloc(sizeof(*a), GFP_KERNEL_ACCOUNT);
+	a = morsel_inject() ? NULL : kvzalloc(struct_size(a, own, gibs), GFP_KERNEL_ACCOUNT);
 	if (!a)
 		return -ENOMEM;
 	a->object = o;
@@ -128,7 +56,7 @@ static int attach(struct vm_area_struct *vma)
 			    : mmu_interval_notifier_insert_locked(&a->notifier, a->mm, a->start,
 								  a->end - a->start, &notifier_ops);
 	if (r < 0) {
-		kfree(a);
+		kvfree(a);
 		return r;
 	}
 	spin_lock(&o->attach_lock);
@@ -167,7 +95,7 @@ static void vma_close(struct vm_area_struct *vma)
 	list_del(&a->node);
 	spin_unlock(&o->attach_lock);
 	mmu_interval_notifier_remove(&a->notifier);
-	kfree(a);
+	kvfree(a);
 }
 
 static int vma_may_split(struct vm_area_struct *vma, unsigned long address)
@@ -202,43 +130,6 @@ static vm_fault_t attach_late(struct vm_fault *vmf)
 		attach(vma);
 	mmap_write_unlock(mm);
 	return VM_FAULT_RETRY;
-}
-
-/* With object.frames held. Does nothing if an invalidation came in between: the fault comes again. */
-static void link_gib(struct vm_fault *vmf, struct attach *a, unsigned long seq)
-{
-	unsigned long start = max(vmf->address & PUD_MASK, a->start);
-	unsigned long end = min((vmf->address & PUD_MASK) + PUD_SIZE, a->end), address, n = 0;
-	pmd_t *pmd = vmf->pmd - pmd_index(vmf->address) + pmd_index(start);
-	spinlock_t *lock;
-
-	spin_lock(&a->lock);
-	if (mmu_interval_read_retry(&a->notifier, seq))
-		goto unlock;
-	lock = pmd_lock(a->mm, pmd);
-	for (address = start; address < end; address += PMD_SIZE, pmd++) {
-		unsigned long i = a->first + ((address - a->start) >> GRANULE_SHIFT);
-		struct granule *g = &a->object->granule[i];
-		unsigned long leaf = smp_load_acquire(&g->leaf);
-		struct page *table = smp_load_acquire(&g->table[a->kind]);
-
-		if (!pmd_none(*pmd))
-			continue;
-		if (leaf_is_huge(leaf)) {
-			set_pmd(pmd, leaf_copy(leaf, a->kind));
-			a->copies++;
-		} else if (table) {
-			set_pmd(pmd, __pmd(page_to_phys(table) | _PAGE_TABLE));
-		} else {
-			continue;
-		}
-		n++;
-	}
-	spin_unlock(lock);
-	atomic64_add(n, &a->object->links);
-	atomic64_add(n, &morsel_count.links);
-unlock:
-	spin_unlock(&a->lock);
 }
 
 /* A read-only mapping of a granule that only writers have used: its table is made for all of a GiB. */
@@ -279,7 +170,7 @@ static vm_fault_t object_fault(struct vm_fault *vmf)
 		if (a->kind == TABLE_RO)
 			r = ready_ro_tables(vmf, a);
 		if (r >= 0)
-			link_gib(vmf, a, seq);
+			link_make(a, vmf->address, seq);
 	}
 	up_read(&o->frames);
 	if (r == -EHWPOISON)
@@ -334,8 +225,9 @@ int object_mmap(struct file *file, struct vm_area_struct *vma)
 unsigned long object_get_area(struct file *file, unsigned long address, unsigned long length,
 			      unsigned long offset, unsigned long flags)
 {
-	/* A GiB of addresses costs one fault: do not lie over the border of two without need. */
-	unsigned long align = length < PUD_SIZE ? roundup_pow_of_two(length) : PUD_SIZE, at;
+	/* What one fault links lies between such borders: do not lie over one without need. */
+	unsigned long most = LINK_WINDOW, at;
+	unsigned long align = length < most ? roundup_pow_of_two(length) : most;
 
 	/* mremap comes here too. */
 	if (flags & MAP_FIXED && !IS_ALIGNED(address, PMD_SIZE))
@@ -345,45 +237,58 @@ unsigned long object_get_area(struct file *file, unsigned long address, unsigned
 	at = thp_get_unmapped_area(file, 0, length + align, offset, flags);
 	if (IS_ERR_VALUE(at))
 		return thp_get_unmapped_area(file, address, length, offset, flags);
-	/* So that the object's own borders of GiB are those of the addresses. */
+	/* So that the object's own borders are those of the addresses. */
 	return at + (((offset << PAGE_SHIFT) - at) & (align - 1));
-}
-
-/* With attach.lock held. */
-static void gather(struct attach *a, unsigned long granule, unsigned long clear)
-{
-	struct granule *g = &a->object->granule[granule];
-	pmd_t *pmd = find_pmd(a->mm, a->start + ((granule - a->first) << GRANULE_SHIFT));
-	spinlock_t *lock;
-
-	if (!pmd)
-		return;
-	lock = pmd_lock(a->mm, pmd);
-	if (pmd_leaf(*pmd) && is_ours(a, g, *pmd))
-		leaf_join(g,
-			  native_make_pmd(atomic_long_fetch_andnot(clear, (atomic_long_t *)pmd)));
-	spin_unlock(lock);
 }
 
 void object_gather(struct object *o, unsigned long granule, unsigned long clear)
 {
 	struct attach *a;
 
+	directory_gather(o, granule, clear);
 	spin_lock(&o->attach_lock);
 	list_for_each_entry(a, &o->attaches, node) {
 		if (granule - a->first >= (a->end - a->start) >> GRANULE_SHIFT)
 			continue;
 		spin_lock(&a->lock);
 		if (a->copies)
-			gather(a, granule, clear);
+			link_gather(a, granule, clear);
 		spin_unlock(&a->lock);
 	}
 	spin_unlock(&o->attach_lock);
 }
 
-void object_unlink(struct object *o, unsigned long first, unsigned long count)
+void object_unlink(struct object *o, unsigned long first, unsigned int count)
 {
+	unsigned int i;
+
+	for (i = 0; i < count; i++)
+		directory_clear(o, first + i);
+	o->unlink_first = first;
+	WRITE_ONCE(o->unlinker, current);
 	/* KVM, HMM and others that follow the kernel's notifiers see it too. */
 	unmap_mapping_range(o->inode->i_mapping, (loff_t)first << GRANULE_SHIFT,
 			    (loff_t)count << GRANULE_SHIFT, 1);
+	WRITE_ONCE(o->unlinker, NULL);
+#ifndef MORSEL_BREAK_SECOND_FLUSH
+	tlb_flush_object(o);
+#endif
+}
+
+void object_relink(struct object *o, unsigned long first, unsigned int count)
+{
+	struct attach *a;
+	unsigned int i;
+
+	for (i = 0; i < count; i++)
+		directory_sync(o, first + i);
+	spin_lock(&o->attach_lock);
+	list_for_each_entry(a, &o->attaches, node) {
+		spin_lock(&a->lock);
+		for_each_set_bit(i, &a->relink, BITS_PER_LONG)
+			link_again(a, first + i);
+		a->relink = 0;
+		spin_unlock(&a->lock);
+	}
+	spin_unlock(&o->attach_lock);
 }

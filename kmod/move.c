@@ -6,44 +6,15 @@
  *   2. copy;
  *   3. the granule is unlinked everywhere, and flushed: now the dirty bits and the counts of
  *      references are final;
- *   4. what was written meanwhile is copied again, what is pinned stays, all else is switched.
- * Whoever touches the granule between 3 and the end waits in its fault.
+ *   4. what was written meanwhile is copied again, what is pinned stays, all else is switched, and linked again.
+ * Whoever touches the granule between 3 and the end waits in its fault. The flush in 3 is the next granule's in 1: a
+ * flush costs those who use the object more than anything else here.
  */
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
 
 #include "internal.h"
-
-struct batch {
-	unsigned int n;
-	u16 leaf[GRANULE_PAGES];
-	unsigned long from[GRANULE_PAGES], to[GRANULE_PAGES];
-	bool bad[GRANULE_PAGES];   /* could not be read */
-	bool dirty[GRANULE_PAGES]; /* before the move */
-};
-
-/* Leaves that are elsewhere than in @target. */
-static void collect(struct granule *g, unsigned int first, unsigned int end, struct pool *target,
-		    struct batch *b, struct morsel_move_range *range)
-{
-	struct frame_memo memo = {};
-	unsigned int i;
-
-	b->n = 0;
-	for (i = first; i < end; i++) {
-		pte_t leaf = READ_ONCE(table_leaves(g->table[TABLE_RW])[i]);
-
-		if (!pte_present(leaf)) {
-			range->absent += PAGE_SIZE;
-		} else if (frame_pool_near(&memo, pte_pfn(leaf)) == target) {
-			range->already += PAGE_SIZE;
-		} else {
-			b->leaf[b->n] = i;
-			b->bad[b->n] = false;
-			b->from[b->n++] = pte_pfn(leaf);
-		}
-	}
-}
 
 void move_fail(struct morsel_move_range *range, int r, unsigned int n)
 {
@@ -52,173 +23,338 @@ void move_fail(struct morsel_move_range *range, int r, unsigned int n)
 	range->failed += (u64)n << PAGE_SHIFT;
 }
 
-/* Charged frames for as much of the batch as there are; the rest is cut off and counted. */
-static void take_frames(struct object *o, struct pool *target, struct batch *b,
-			struct morsel_move_range *range)
+/* ---- a granule of single frames ---- */
+
+/* Leaves of [first, end) that are elsewhere than in the target. */
+static void collect(struct granule *g, unsigned int first, unsigned int end, struct move_step *s)
+{
+	struct frame_memo memo = {};
+	unsigned int i;
+
+	s->n = 0;
+	for (i = first; i < end; i++) {
+		pte_t leaf = READ_ONCE(table_leaves(g->table[TABLE_RW])[i]);
+
+		if (!pte_present(leaf)) {
+			s->range->absent += PAGE_SIZE;
+		} else if (frame_pool_near(&memo, pte_pfn(leaf)) == s->target) {
+			s->range->already += PAGE_SIZE;
+		} else {
+			s->leaf[s->n] = i;
+			s->bad[s->n] = false;
+			s->from[s->n++] = pte_pfn(leaf);
+		}
+	}
+}
+
+/* Charged frames for as much of the step as there are; the rest is cut off and counted. */
+static void take_frames(struct object *o, struct move_step *s)
 {
 	unsigned int got = 0, i;
 	unsigned long pfn;
 
-	if (b->n == GRANULE_PAGES && account_charge(o->account, target->tier, GRANULE_PAGES) == 0) {
-		if (frame_get(target, LLFREE_HUGE_ORDER, &pfn) >= 0) {
+	if (s->n == GRANULE_PAGES &&
+	    account_charge(o->account, s->target->tier, GRANULE_PAGES) == 0) {
+		if (frame_get(s->target, LLFREE_HUGE_ORDER, &pfn) >= 0) {
 			for (i = 0; i < GRANULE_PAGES; i++)
-				b->to[i] = pfn + i;
+				s->to[i] = pfn + i;
 			return;
 		}
-		account_uncharge(o->account, target->tier, GRANULE_PAGES);
+		account_uncharge(o->account, s->target->tier, GRANULE_PAGES);
 	}
-	for (; got < b->n; got++) {
-		if (account_charge(o->account, target->tier, 1) < 0) {
-			move_fail(range, -EDQUOT, b->n - got);
+	for (; got < s->n; got++) {
+		if (account_charge(o->account, s->target->tier, 1) < 0) {
+			move_fail(s->range, -EDQUOT, s->n - got);
 			break;
 		}
-		if (frame_get(target, 0, &b->to[got]) < 0) {
-			account_uncharge(o->account, target->tier, 1);
-			move_fail(range, -ENOMEM, b->n - got);
+		if (frame_get(s->target, 0, &s->to[got]) < 0) {
+			account_uncharge(o->account, s->target->tier, 1);
+			move_fail(s->range, -ENOMEM, s->n - got);
 			break;
 		}
 	}
-	b->n = got;
+	s->n = got;
 }
 
-static void clear_dirty(struct granule *g, struct batch *b)
+static void clear_dirty(struct granule *g, struct move_step *s)
 {
 	struct page *table = g->table[TABLE_RW];
 	unsigned int k;
 
 	spin_lock(table_lock(table));
-	for (k = 0; k < b->n; k++)
-		b->dirty[k] = test_and_clear_bit(_PAGE_BIT_DIRTY,
-						 (unsigned long *)&table_leaves(table)[b->leaf[k]]);
+	for (k = 0; k < s->n; k++)
+		s->dirty[k] = test_and_clear_bit(_PAGE_BIT_DIRTY,
+						 (unsigned long *)&table_leaves(table)[s->leaf[k]]);
 	spin_unlock(table_lock(table));
 }
 
-/* With object.frames held for writing, and the granule unlinked. After it to[] is what is to be freed. */
-static void switch_leaves(struct object *o, struct granule *g, struct pool *target, struct batch *b,
-			  struct morsel_move_range *range)
+/* After it from[] is where the leaves are, to[] what is to be freed. */
+static void switch_leaves(struct object *o, struct move_step *s)
 {
+	struct granule *g = &o->granule[s->granule];
 	unsigned int k, busy = 0, bad = 0, moved = 0;
 	struct frame_memo memo = {};
 
-	for (k = 0; k < b->n; k++) {
-		pte_t old = table_clear(g, b->leaf[k]);
+	table_take(g, s->leaf, s->n, s->old);
+	for (k = 0; k < s->n; k++) {
 		/* Once: a walker by frame numbers may hold a page for a moment. */
-		bool pinned = frame_is_pinned_near(&memo, b->from[k]);
+		bool pinned = frame_is_pinned_near(&memo, s->from[k]);
 
 		/* Pins first: what is pinned may be written without a dirty bit. */
 		if (pinned) {
 			busy++;
-		} else if (!b->bad[k] && pte_dirty(old)) {
+		} else if (!s->bad[k] && pte_dirty(s->old[k])) {
 			atomic64_inc(&morsel_count.move_recopied);
-			b->bad[k] = !frame_copy(b->to[k], b->from[k]);
-			bad += b->bad[k];
+			s->bad[k] = !frame_copy(s->to[k], s->from[k]);
+			bad += s->bad[k];
 		} else {
-			bad += b->bad[k];
+			bad += s->bad[k];
 		}
-		if (b->dirty[k])
-			old = pte_mkdirty(old);
-		if (pinned || b->bad[k]) {
-			table_replace(g, b->leaf[k], b->from[k], old);
+		if (s->dirty[k])
+			s->old[k] = pte_mkdirty(s->old[k]);
+		if (pinned || s->bad[k])
 			continue;
-		}
-		table_replace(g, b->leaf[k], b->to[k], old);
-		swap(b->from[k], b->to[k]);
-		atomic64_dec(&o->in_pool[frame_pool_near(&memo, b->to[k])->id]);
-		atomic64_inc(&o->in_pool[target->id]);
+		atomic64_dec(&o->in_pool[frame_pool_near(&memo, s->from[k])->id]);
+		swap(s->from[k], s->to[k]);
 		moved++;
 	}
-	move_fail(range, -EBUSY, busy);
-	move_fail(range, -EIO, bad);
-	range->moved += (u64)moved << PAGE_SHIFT;
+	table_put(g, s->leaf, s->n, s->from, s->old);
+	atomic64_add(moved, &o->in_pool[s->target->id]);
+	move_fail(s->range, -EBUSY, busy);
+	move_fail(s->range, -EIO, bad);
+	s->range->moved += (u64)moved << PAGE_SHIFT;
 	atomic64_add(moved, &morsel_count.moved);
 	atomic64_add(busy, &morsel_count.move_busy);
 }
 
-/* With object.change held. */
-static void move_granule(struct object *o, unsigned long n, unsigned int first, unsigned int end,
-			 struct pool *target, struct batch *b, struct morsel_move_range *range)
+/* ---- a step: a granule, or a part of one; with object.change held ---- */
+
+/* False: there is nothing to move. What is not moved is counted. */
+static bool prepare(struct object *o, struct move_step *s, unsigned int first, unsigned int end)
 {
-	struct granule *g = &o->granule[n];
-	unsigned int k;
+	struct granule *g = &o->granule[s->granule];
 	int r;
 
+	s->huge = false;
 	if (leaf_is_huge(READ_ONCE(g->leaf))) {
+		if (frame_pool(leaf_pfn(g->leaf)) == s->target) {
+			s->range->already += (u64)(end - first) << PAGE_SHIFT;
+			return false;
+		}
 		if (end - first == GRANULE_PAGES) {
-			huge_move(o, n, target, range);
-			return;
+			r = huge_prepare(o, s, false);
+			if (r < 0)
+				move_fail(s->range, r, GRANULE_PAGES);
+			return r >= 0;
 		}
-		if (frame_pool(leaf_pfn(g->leaf)) == target) {
-			range->already += (u64)(end - first) << PAGE_SHIFT;
-			return;
-		}
-		r = huge_split(o, n);
+		r = huge_split(o, s);
 		if (r < 0) {
-			move_fail(range, r, end - first);
-			return;
+			move_fail(s->range, r, end - first);
+			return false;
 		}
 	}
 	if (!g->table[TABLE_RW]) {
-		range->absent += (u64)(end - first) << PAGE_SHIFT;
-		return;
+		s->range->absent += (u64)(end - first) << PAGE_SHIFT;
+		return false;
 	}
-	collect(g, first, end, target, b, range);
-	take_frames(o, target, b, range);
-	if (!b->n)
-		return;
-	clear_dirty(g, b);
-#ifndef MORSEL_BREAK_FIRST_FLUSH
-	tlb_flush_object(o);
-#endif
-	for (k = 0; k < b->n; k++)
-		b->bad[k] = !frame_copy(b->to[k], b->from[k]);
-
-	down_write(&o->frames);
-	object_unlink(o, n, 1);
-	switch_leaves(o, g, target, b, range);
-	up_write(&o->frames);
-	/* Old frames, and the new ones of what stayed: each is charged to its pool's tier. */
-	frames_put(b->to, b->n, o->account);
+	collect(g, first, end, s);
+	take_frames(o, s);
+	if (s->n > 0)
+		clear_dirty(g, s);
+	return s->n > 0;
 }
 
-int object_move(struct object *o, struct morsel_move_range *range)
+static void copy(struct move_step *s)
 {
-	u64 page = range->offset >> PAGE_SHIFT, end = (range->offset + range->length) >> PAGE_SHIFT;
-	struct pool *target;
-	struct batch *b;
+	unsigned int k;
+
+	if (s->huge)
+		return huge_copy(s);
+	for (k = 0; k < s->n; k++)
+		s->bad[k] = !frame_copy(s->to[k], s->from[k]);
+}
+
+static void finish(struct object *o, struct move_step *s)
+{
 	int r;
 
-	r = object_check_range(o, range->offset, range->length);
+	if (s->huge) {
+		r = huge_finish(o, s);
+		if (r < 0) {
+			move_fail(s->range, r, GRANULE_PAGES);
+			if (r == -EBUSY)
+				atomic64_add(GRANULE_PAGES, &morsel_count.move_busy);
+			return;
+		}
+		s->range->moved += MORSEL_GRANULE;
+		atomic64_add(GRANULE_PAGES, &morsel_count.moved);
+		return;
+	}
+	down_write(&o->frames);
+	object_unlink(o, s->granule, 1);
+	switch_leaves(o, s);
+	object_relink(o, s->granule, 1);
+	up_write(&o->frames);
+	/* Old frames, and the new ones of what stayed: each is charged to its pool's tier. */
+	frames_put(s->to, s->n, o->account);
+}
+
+/* ---- ranges ---- */
+
+/* So many are moved without the object being anybody else's in between. */
+#define RANGES 16
+
+struct move {
+	struct object *object;
+	struct morsel_move_range range[RANGES];
+	struct pool *target[RANGES];
+	unsigned int n; /* ranges */
+	unsigned int i; /* those before it are done */
+	u64 page, end;	/* what is left of it, in pages; both 0: not begun */
+	int result;	/* of the range that could not be begun */
+	struct move_step step[2];
+};
+
+static void range_begin(struct move *m)
+{
+	struct morsel_move_range *range = &m->range[m->i];
+	struct pool *target;
+	int r;
+
+	r = object_check_range(m->object, range->offset, range->length);
+	if (r >= 0) {
+		mutex_lock(&morsel_lock);
+		target = pool_find(range->pool);
+		r = !target ? -ENOENT : pool_is_extents(target) ? -EOPNOTSUPP : 0;
+		if (r >= 0) {
+			target->users++;
+			m->target[m->i] = target;
+		}
+		mutex_unlock(&morsel_lock);
+	}
+	m->result = r;
+	if (r >= 0) {
+		m->page = range->offset >> PAGE_SHIFT;
+		m->end = (range->offset + range->length) >> PAGE_SHIFT;
+	}
+}
+
+/*
+ * The next step that has something to do, prepared. Not of the granule that @pending is about: what it collects would
+ * change. False: there is none, or not now.
+ */
+static bool next(struct move *m, struct move_step *s, const struct move_step *pending)
+{
+	for (;;) {
+		unsigned int first;
+		u64 stop;
+
+		if (m->end && m->page == m->end) {
+			m->page = m->end = 0;
+			m->i++;
+		}
+		if (m->i == m->n)
+			return false;
+		if (!m->end) {
+			range_begin(m);
+			if (m->result < 0)
+				return false;
+		}
+		s->granule = m->page / GRANULE_PAGES;
+		if (pending && pending->granule == s->granule)
+			return false;
+		s->range = &m->range[m->i];
+		s->target = m->target[m->i];
+		stop = min(m->end, (s->granule + 1) * (u64)GRANULE_PAGES);
+		first = m->page % GRANULE_PAGES;
+		m->page = stop;
+		if (prepare(m->object, s, first, (stop - 1) % GRANULE_PAGES + 1))
+			return true;
+		cond_resched();
+		if (task_sigpending(current))
+			return false;
+	}
+}
+
+/* With object.change held: steps until the ranges are done, one cannot be begun, or a signal comes. */
+static void run(struct move *m)
+{
+	struct move_step *now = &m->step[0], *then = &m->step[1];
+	bool flushed = false, more;
+
+	for (more = next(m, now, NULL); more;) {
+#ifndef MORSEL_BREAK_FIRST_FLUSH
+		if (!flushed)
+			tlb_flush_object(m->object);
+#endif
+		copy(now);
+		flushed = !task_sigpending(current) && next(m, then, now);
+		finish(m->object, now);
+		cond_resched();
+		if (flushed) {
+			swap(now, then);
+			continue;
+		}
+		more = m->result >= 0 && !task_sigpending(current) && next(m, now, NULL);
+	}
+	/* Perhaps the last one ended just so. */
+	if (m->end && m->page == m->end) {
+		m->page = m->end = 0;
+		m->i++;
+	}
+}
+
+/* m->n ranges. 0: all are done; else m->i are, and the next one is what it is about. */
+static int move_ranges(struct move *m)
+{
+	unsigned int i;
+	int r;
+
+	m->i = 0;
+	m->page = m->end = 0;
+	m->result = 0;
+	memset(m->target, 0, sizeof(m->target));
+	for (i = 0; i < m->n; i++) {
+		m->range[i].result = 0;
+		m->range[i].moved = m->range[i].already = 0;
+		m->range[i].absent = m->range[i].failed = 0;
+	}
+	r = mutex_lock_killable(&m->object->change);
 	if (r < 0)
 		return r;
-	b = morsel_inject() ? NULL : kmalloc(sizeof(*b), GFP_KERNEL);
-	if (!b)
-		return -ENOMEM;
+	run(m);
+	mutex_unlock(&m->object->change);
 	mutex_lock(&morsel_lock);
-	target = pool_find(range->pool);
-	r = !target ? -ENOENT : pool_is_extents(target) ? -EOPNOTSUPP : 0;
-	if (r >= 0)
-		target->users++;
+	for (i = 0; i < m->n; i++)
+		if (m->target[i])
+			m->target[i]->users--;
 	mutex_unlock(&morsel_lock);
-	if (r < 0) {
-		kfree(b);
-		return r;
-	}
-	r = mutex_lock_killable(&o->change);
-	while (r >= 0 && page < end) {
-		u64 stop = min(end, (page / GRANULE_PAGES + 1) * GRANULE_PAGES);
+	return m->result < 0 ? m->result : m->i < m->n ? -EINTR : 0;
+}
 
-		move_granule(o, page / GRANULE_PAGES, page % GRANULE_PAGES,
-			     (stop - 1) % GRANULE_PAGES + 1, target, b, range);
-		page = stop;
-		cond_resched();
-		if (page < end && task_sigpending(current))
-			r = -EINTR;
-		if (r == -EINTR || page == end)
-			mutex_unlock(&o->change);
+int object_move(struct object *o, struct morsel_move_range __user *at, u32 count, u32 *ret_done)
+{
+	struct move *m = morsel_inject() ? NULL : kvmalloc(sizeof(*m), GFP_KERNEL);
+	unsigned int told;
+	int r = 0;
+
+	if (!m)
+		return -ENOMEM;
+	m->object = o;
+	while (*ret_done < count && r >= 0) {
+		m->n = min(count - *ret_done, (u32)RANGES);
+		if (copy_from_user(m->range, at + *ret_done, m->n * sizeof(*m->range))) {
+			r = -EFAULT;
+			break;
+		}
+		r = move_ranges(m);
+		/* Of the range that a signal came in, how far it got: perhaps nowhere. */
+		told = m->i + (r == -EINTR && m->i < m->n);
+		if (copy_to_user(at + *ret_done, m->range, told * sizeof(*m->range)))
+			r = -EFAULT;
+		else
+			*ret_done += m->i;
 	}
-	mutex_lock(&morsel_lock);
-	target->users--;
-	mutex_unlock(&morsel_lock);
-	kfree(b);
+	kvfree(m);
 	return r;
 }

@@ -74,6 +74,7 @@ static void object_free(struct object *o)
 		extents_empty(o);
 	else
 		object_empty(o);
+	directories_free(o);
 	mutex_lock(&morsel_lock);
 	if (o->id && xa_load(&objects, o->id) == o)
 		xa_erase(&objects, o->id);
@@ -190,6 +191,13 @@ static int object_enter(struct object *o, u64 id)
 	return r;
 }
 
+/* With what lies behind its granules. */
+static size_t object_size(unsigned long granules)
+{
+	return struct_size_t(struct object, granule, granules) +
+	       granules / GIB_GRANULES * sizeof(struct gib);
+}
+
 int object_create(struct morsel_object_create *arg, struct file **ret_file)
 {
 	unsigned long granules = DIV_ROUND_UP_ULL(arg->bytes, MORSEL_GRANULE);
@@ -200,13 +208,14 @@ int object_create(struct morsel_object_create *arg, struct file **ret_file)
 	r = check_create(arg);
 	if (r < 0)
 		return r;
-	o = morsel_inject() ? NULL
-			    : kvzalloc(struct_size(o, granule, granules), GFP_KERNEL_ACCOUNT);
+	o = morsel_inject() ? NULL : kvzalloc(object_size(granules), GFP_KERNEL_ACCOUNT);
 	if (!o)
 		return -ENOMEM;
 	o->bytes = arg->bytes;
 	o->flags = arg->flags;
 	o->granules = granules;
+	o->gibs = granules / GIB_GRANULES;
+	o->gib = (struct gib *)&o->granule[granules];
 	refcount_set(&o->refs, 1);
 	mutex_init(&o->change);
 	init_rwsem(&o->frames);
@@ -346,8 +355,8 @@ int object_stat(struct object *o, struct morsel_object_stat *arg, bool rdonly)
 	arg->bytes = o->bytes;
 	arg->account = o->account ? o->account->id : 0;
 	arg->used_bytes = (u64)atomic64_read(&o->used) << PAGE_SHIFT;
-	arg->table_bytes = ((u64)atomic64_read(&o->tables) << PAGE_SHIFT) +
-			   struct_size(o, granule, o->granules);
+	arg->table_bytes =
+		((u64)atomic64_read(&o->tables) << PAGE_SHIFT) + object_size(o->granules);
 	for (i = 0; i <= MORSEL_MAX_POOLS; i++)
 		arg->pool_bytes[i] = (u64)atomic64_read(&o->in_pool[i]) << PAGE_SHIFT;
 	arg->faults = atomic64_read(&o->faults);

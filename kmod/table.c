@@ -66,6 +66,7 @@ struct page *table_get(struct object *o, struct granule *g, enum table_kind kind
 	if (kind == TABLE_RO)
 		for (i = 0; i < GRANULE_PAGES; i++)
 			table_fill_ro(g, i);
+	directory_sync(o, g - o->granule);
 	return table;
 }
 
@@ -114,41 +115,52 @@ bool table_fill(struct granule *g, unsigned int i, unsigned long pfn)
 	return filled;
 }
 
-static pte_t change(struct page *table, unsigned int i, pte_t new)
+/* CPUs set bits by themselves: exchange, never read and write. */
+static pte_t take(struct page *table, unsigned int i)
 {
-	pte_t *leaf = &table_leaves(table)[i], old;
-
-	spin_lock(table_lock(table));
-	/* CPUs set bits by themselves: exchange, never read and write. */
-	old = native_make_pte(xchg((pteval_t *)leaf, 0));
-	if (!pte_none(new))
-		set_pte(leaf, new);
-	spin_unlock(table_lock(table));
-	return old;
+	return native_make_pte(xchg((pteval_t *)&table_leaves(table)[i], 0));
 }
 
-pte_t table_clear(struct granule *g, unsigned int i)
+void table_take(struct granule *g, const u16 *leaf, unsigned int n, pte_t *ret)
 {
-	pte_t old = change(g->table[TABLE_RW], i, __pte(0)), ro;
+	struct page *rw = g->table[TABLE_RW], *ro = g->table[TABLE_RO];
+	unsigned int k;
 
-	if (g->table[TABLE_RO]) {
-		ro = change(g->table[TABLE_RO], i, __pte(0));
-		if (pte_present(ro) && pte_young(ro))
-			old = pte_mkyoung(old);
+	spin_lock(table_lock(rw));
+	for (k = 0; k < n; k++)
+		ret[k] = take(rw, leaf[k]);
+	spin_unlock(table_lock(rw));
+	if (!ro)
+		return;
+	spin_lock(table_lock(ro));
+	for (k = 0; k < n; k++)
+		if (pte_young(take(ro, leaf[k])))
+			ret[k] = pte_mkyoung(ret[k]);
+	spin_unlock(table_lock(ro));
+}
+
+void table_put(struct granule *g, const u16 *leaf, unsigned int n, const unsigned long *pfn,
+	       const pte_t *old)
+{
+	struct page *rw = g->table[TABLE_RW], *ro = g->table[TABLE_RO];
+	unsigned int k;
+
+	spin_lock(table_lock(rw));
+	for (k = 0; k < n; k++) {
+		pte_t new = leaf_rw(pfn[k]);
+
+		/* A move is no access, and no write. */
+		if (!pte_young(old[k]))
+			new = pte_mkold(new);
+		if (!pte_dirty(old[k]))
+			new = pte_mkclean(new);
+		set_pte(&table_leaves(rw)[leaf[k]], new);
 	}
-	return old;
-}
-
-void table_replace(struct granule *g, unsigned int i, unsigned long pfn, pte_t old)
-{
-	pte_t rw = leaf_rw(pfn);
-
-	/* A move is no access, and no write. */
-	if (!pte_young(old))
-		rw = pte_mkold(rw);
-	if (!pte_dirty(old))
-		rw = pte_mkclean(rw);
-	change(g->table[TABLE_RW], i, rw);
-	if (g->table[TABLE_RO])
-		change(g->table[TABLE_RO], i, pte_mkold(leaf_ro(pfn)));
+	spin_unlock(table_lock(rw));
+	if (!ro)
+		return;
+	spin_lock(table_lock(ro));
+	for (k = 0; k < n; k++)
+		set_pte(&table_leaves(ro)[leaf[k]], pte_mkold(leaf_ro(pfn[k])));
+	spin_unlock(table_lock(ro));
 }

@@ -24,6 +24,7 @@
 
 #define SLOTS 64
 #define HOT 8
+/* Of an object that is used; it may be larger, so that processes link to its directory and not to its tables. */
 #define SIZE (4 * MIB)
 #define MOVES 60
 
@@ -34,6 +35,7 @@ struct flags {
 static struct flags *flags;
 static uint32_t pools[2];
 static struct km_object object;
+static uint64_t span = SIZE;
 
 static unsigned int slot_of(const volatile void *p)
 {
@@ -86,7 +88,7 @@ static void *hammer(void *argument)
 
 static void run_hammers(void *unused)
 {
-	char *p = km_map(object.fd, SIZE, PROT_READ | PROT_WRITE);
+	char *p = km_map(object.fd, span, PROT_READ | PROT_WRITE);
 	struct hammer h[2];
 
 	for (unsigned int i = 0; i < 2; i++) {
@@ -101,7 +103,7 @@ static void run_hammers(void *unused)
 /* The sums of all pages: the hammers' choice of pages depends on addresses that only they know. */
 static void verify(void *unused)
 {
-	char *p = km_map(object.fd, SIZE, PROT_READ);
+	char *p = km_map(object.fd, span, PROT_READ);
 
 	for (unsigned int number = 0; number < 2; number++) {
 		uint64_t want = flags->added[number], sum = 0;
@@ -125,7 +127,7 @@ static void lost_stores(uint32_t kind)
 	uint64_t moved = 0;
 	pid_t pid;
 
-	object = km_object(SIZE, kind, 0, pools[0]);
+	object = km_object(span, kind, 0, pools[0]);
 	km_expect(0, km_populate(object.fd, 0, SIZE, NULL));
 	memset(flags, 0, sizeof(*flags));
 	pid = km_fork(run_hammers, NULL);
@@ -173,7 +175,7 @@ static void *read_on(void *argument)
 
 static void run_reader(void *argument)
 {
-	char *p = argument ? argument : km_map(object.fd, SIZE, PROT_READ | PROT_WRITE);
+	char *p = argument ? argument : km_map(object.fd, span, PROT_READ | PROT_WRITE);
 
 	/* The same word for writer and reader. */
 	read_on(p);
@@ -209,7 +211,7 @@ struct stamp {
 /* In a new process, whose TLB knows nothing. */
 static void run_write(void *argument)
 {
-	char *p = km_map(object.fd, SIZE, PROT_READ | PROT_WRITE);
+	char *p = km_map(object.fd, span, PROT_READ | PROT_WRITE);
 
 	write_all(p, ((struct stamp *)argument)->value);
 }
@@ -219,7 +221,7 @@ static void stale_loads(uint32_t kind)
 	struct stamp stamp = {};
 	pid_t pid;
 
-	object = km_object(SIZE, kind, 0, pools[0]);
+	object = km_object(span, kind, 0, pools[0]);
 	km_expect(0, km_populate(object.fd, 0, SIZE, NULL));
 	memset(flags, 0, sizeof(*flags));
 	pid = km_fork(run_reader, NULL);
@@ -255,7 +257,7 @@ static void test_evict(void)
 	struct stamp stamp = { .value = 1 };
 	pid_t pid;
 
-	object = km_object(SIZE, 0, 0, pools[0]);
+	object = km_object(span, 0, 0, pools[0]);
 	km_check(km_in_child(run_write, &stamp));
 	memset(flags, 0, sizeof(*flags));
 	pid = km_fork(run_reader, NULL);
@@ -277,7 +279,7 @@ static void test_evict(void)
 /* One thread unmaps what another reads. */
 static void run_unmap(void *argument)
 {
-	char *p = km_map(object.fd, SIZE, PROT_READ | PROT_WRITE);
+	char *p = km_map(object.fd, span, PROT_READ | PROT_WRITE);
 	pthread_t reader;
 
 	write_all(p, 5);
@@ -285,7 +287,7 @@ static void run_unmap(void *argument)
 	while (flags->loops < 1000)
 		;
 	flags->value = 0;
-	km_unmap(p, SIZE);
+	km_unmap(p, span);
 	/* If it still reads then it shows; the process should be dead. */
 	for (uint64_t loops = flags->loops; flags->loops < loops + 100;)
 		;
@@ -299,7 +301,7 @@ static void test_unmap(void)
 		int status = 0;
 		pid_t pid;
 
-		object = km_object(SIZE, 0, 0, pools[0]);
+		object = km_object(span, 0, 0, pools[0]);
 		memset(flags, 0, sizeof(*flags));
 		pid = km_fork(run_unmap, NULL);
 		waitpid(pid, &status, 0);
@@ -309,11 +311,13 @@ static void test_unmap(void)
 	}
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	int nodes[4];
 	unsigned int n;
 
+	if (argc > 1)
+		span = km_size(argv[1]);
 	km_begin();
 	km_require(km_cpus() >= 2, "one CPU has one TLB");
 	flags = km_shared(4096);
