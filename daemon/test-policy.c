@@ -202,6 +202,8 @@ static void test_order(void)
 	tree_write(&t, "lib/10-site.conf", "[cgroup /a]\nWeight=1\nPageSize=2M\n");
 	tree_write(&t, "lib/20-vendor.conf", "[cgroup /a]\nWeight=2\nMigrate=off\n");
 	tree_write(&t, "etc/10-site.conf", "[cgroup /a]\nWeight=3\nMigrate=on\n");
+	tree_write(&t, "etc/30-late.conf", "[cgroup /a]\nAllow=late0\n");
+	tree_write(&t, "run/05-early.conf", "[cgroup /a]\nAllow=early0\n");
 	tree_write(&t, "run/50-x.conf", "[cgroup /*]\nWeight=4\nManageOrdinary=yes\n");
 	tree_write(&t, "etc/README", "rubbish");
 	tree_link(&t, "run/60-masked.conf", "/dev/null");
@@ -209,11 +211,12 @@ static void test_order(void)
 	/* morseld.conf comes first, whatever it is called. */
 	g_ptr_array_add(files, policy_file_new("/z/morseld.conf", ""));
 	g_assert_cmpint(policy_files_read(dirs, files, &message), ==, 0);
-	g_assert_cmpuint(files->len, ==, 5);
+	g_assert_cmpuint(files->len, ==, 7);
 	s = make_set(files);
 	/* The last file; of one name the first directory's; a path before a pattern. */
 	must_hold(s, "/a", 1u << POLICY_WEIGHT, NULL, "2", "/a");
 	must_hold(s, "/a", 1u << POLICY_MIGRATE, NULL, "off", "/a");
+	must_hold(s, "/a", 1u << POLICY_ALLOW, NULL, "late0", "/a");
 	must_hold(s, "/a", 1u << POLICY_PAGE_SIZE, NULL, NULL, NULL);
 	must_hold(s, "/a", 1u << POLICY_MANAGE_ORDINARY, NULL, "yes", "/a");
 	must_hold(s, "/b", 1u << POLICY_WEIGHT, NULL, "4", "/b");
