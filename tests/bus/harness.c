@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "threads.h"
 
 #define DEADLINE_USEC (20 * G_USEC_PER_SEC)
 
@@ -213,8 +214,15 @@ void harness_kill_keeper(struct harness *h)
 	kill_and_wait(&h->keeper);
 }
 
+void harness_release_moves(struct harness *h)
+{
+	threads_release(g_steal_pointer(&h->held));
+}
+
 void harness_kill_daemon(struct harness *h)
 {
+	kill(h->daemon, SIGKILL);
+	threads_reap(g_steal_pointer(&h->held));
 	kill_and_wait(&h->daemon);
 }
 
@@ -410,8 +418,11 @@ static bool has_settled(void *data)
 {
 	struct settling *s = data;
 	unsigned int n = count_descriptors(s->h);
+	bool quiet = threads_sleep(s->h->daemon) &&
+		     (s->h->keeper == 0 || threads_sleep(s->h->keeper)) &&
+		     (s->h->bus == 0 || threads_sleep(s->h->bus));
 
-	s->times = n == s->n ? s->times + 1 : 0;
+	s->times = quiet && n == s->n ? s->times + 1 : 0;
 	s->n = n;
 	return s->times >= 10;
 }
@@ -421,8 +432,15 @@ unsigned int harness_descriptors(struct harness *h)
 	struct settling s = { .h = h };
 
 	/* A connection may still wait to be accepted, a reply's descriptor to be closed. */
-	harness_wait(has_settled, &s, "morseld's descriptors stay the same");
+	harness_wait(has_settled, &s, "morseld is quiet, its descriptors stay the same");
 	return s.n;
+}
+
+void harness_hold_moves(struct harness *h)
+{
+	/* A thread that is held on its way to where it waits counts as one that is busy: there would be another. */
+	(void)harness_descriptors(h);
+	h->held = threads_hold(h->daemon, "morsel-move");
 }
 
 char *harness_log(struct harness *h)

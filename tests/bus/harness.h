@@ -30,6 +30,7 @@ struct harness {
 	char *bus_address; /* NULL: none */
 	struct harness_options options;
 	size_t log_seen; /* bytes of the log that are of a daemon before this one */
+	GArray *held;	 /* threads of the daemon; NULL: none */
 };
 
 #define MANAGER_PATH "/org/parperos/Morsel1"
@@ -53,6 +54,11 @@ void harness_restart_daemon(struct harness *h);
 void harness_kill_daemon(struct harness *h);
 void harness_kill_keeper(struct harness *h);
 void harness_start_keeper(struct harness *h); /* until it listens */
+
+/* From now on moves do not go on (threads.h), until they may again or the daemon is killed. At least one has been done
+ * and none is under way. */
+void harness_hold_moves(struct harness *h);
+void harness_release_moves(struct harness *h);
 
 /* Only the daemon, for tests of the command line: its exit status; its stderr in *ret_log. */
 int harness_run_daemon(const char *const *arguments, char **ret_log);

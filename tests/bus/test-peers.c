@@ -580,7 +580,7 @@ static void test_descriptors(void)
 		autobus *bus = harness_connect(h);
 		sd_bus_error error = SD_BUS_ERROR_NULL;
 		g_autofree char *closed = NULL;
-		unsigned int n = 0;
+		unsigned int n = 0, descriptors;
 		int fd;
 
 		for (;; n++) {
@@ -608,9 +608,11 @@ static void test_descriptors(void)
 		g_assert_cmpstr(closed, ==, "");
 		close(fd);
 		harness_wait_log(h, "out of descriptors");
-		/* Room again. */
+		/* Room again, when a worker has freed them. */
+		descriptors = harness_descriptors(h);
 		sd_bus_message_unref(must_call(bus, "Destroy", "s", "m1"));
 		sd_bus_message_unref(must_call(bus, "Destroy", "s", "m2"));
+		harness_wait_descriptors(h, descriptors - 2);
 		sd_bus_message_unref(must_call(bus, "Open", "ss", "m3", "ro"));
 		g_free(must_create(bus, "m1", 4096));
 	}
