@@ -4,10 +4,23 @@
 #include <glib.h>
 #include <string.h>
 
+/* "." and "..": as paths of files they would be of something else. */
+static bool has_dots(const char *path)
+{
+	g_auto(GStrv) components = g_strsplit(path + 1, "/", -1);
+	static const char *const dots[] = { ".", "..", NULL };
+
+	for (char **c = components; *c; c++)
+		if (g_strv_contains(dots, *c))
+			return true;
+	return false;
+}
+
 bool cgroup_path_valid(const char *path)
 {
 	return path[0] == '/' && strlen(path) < 4096 && g_utf8_validate(path, -1, NULL) &&
-	       !strstr(path, "//") && (path[1] == '\0' || !g_str_has_suffix(path, "/"));
+	       !strstr(path, "//") && (path[1] == '\0' || !g_str_has_suffix(path, "/")) &&
+	       !has_dots(path);
 }
 
 bool cgroup_path_is_pattern(const char *path)

@@ -5,7 +5,7 @@
 
 /* Paths of cgroups as configuration names them: "/", "/user.slice/user-*.slice", each component a glob. */
 
-/* Absolute, UTF-8, without empty components. */
+/* Absolute, UTF-8, without empty components, "." and "..". */
 bool cgroup_path_valid(const char *path);
 bool cgroup_path_is_pattern(const char *path);
 /* components: of a pattern's path behind its first '/', depth of them (0: "/"). Is path one that it means (not: below

@@ -267,10 +267,11 @@ int policy_file_section(struct policy_file *f, const char *path,
 
 struct policy_set {
 	gatomicrefcount refs;
-	GPtrArray *files;    /* of struct policy_file *, in order */
-	GHashTable *by_path; /* path (the section's) → GPtrArray of struct policy_section * */
-	GPtrArray *paths;    /* its keys but for patterns, sorted */
-	GPtrArray *patterns; /* of struct policy_section * */
+	GPtrArray *files;     /* of struct policy_file *, in order */
+	GHashTable *by_path;  /* path (the section's) → GPtrArray of struct policy_section * */
+	GPtrArray *paths;     /* its keys but for patterns, sorted */
+	GPtrArray *patterns;  /* of struct policy_section * */
+	unsigned int deepest; /* components of the longest path of all */
 };
 
 static int compare_files(gconstpointer a, gconstpointer b)
@@ -298,6 +299,7 @@ static int add_section(struct policy_set *set, const struct policy_section *s, c
 	bool pattern = cgroup_path_is_pattern(s->path);
 	GPtrArray *same = g_hash_table_lookup(set->by_path, s->path);
 
+	set->deepest = MAX(set->deepest, s->depth);
 	if (!same) {
 		same = g_ptr_array_new();
 		g_hash_table_insert(set->by_path, s->path, same);
@@ -442,6 +444,22 @@ static bool go_up(char *path)
 	return true;
 }
 
+/*
+ * Where a search from path upwards begins: nobody makes it dear by nesting cgroups, what is deeper than any section is
+ * not looked at. *ret_cut: that is not path itself.
+ */
+static char *lowest(const struct policy_set *s, const char *path, bool *ret_cut)
+{
+	char *at = g_strdup(path[0] ? path : "/"), *p = at;
+
+	for (unsigned int i = 0; p && i < s->deepest; i++)
+		p = strchr(p + 1, '/');
+	*ret_cut = p && p[1];
+	if (*ret_cut)
+		p[p == at] = '\0';
+	return at;
+}
+
 static bool is_limit(unsigned int mask)
 {
 	return mask &
@@ -452,8 +470,11 @@ const struct policy_setting *policy_effective(const struct policy_set *s, const 
 					      unsigned int mask, const char *tier, char **ret_from)
 {
 	const struct policy_setting *best = NULL;
-	g_autofree char *at = g_strdup(path[0] ? path : "/"), *from = NULL;
+	bool cut;
+	g_autofree char *at = lowest(s, path, &cut), *from = NULL;
 
+	if (cut && mask == 1u << POLICY_WEIGHT)
+		return NULL;
 	do {
 		const struct policy_setting *own = policy_own(s, at, mask, tier);
 
@@ -499,7 +520,8 @@ static GPtrArray *find_all(const struct policy_set *s, const char *path, bool ab
 {
 	g_autoptr(GHashTable) keys = g_hash_table_new(g_str_hash, g_str_equal);
 	g_autoptr(GHashTable) found = g_hash_table_new(NULL, NULL);
-	g_autofree char *at = g_strdup(path[0] ? path : "/");
+	bool cut;
+	g_autofree char *at = lowest(s, path, &cut);
 	GPtrArray *all = g_ptr_array_new();
 	GHashTableIter iter;
 	gpointer p;

@@ -118,6 +118,8 @@ static void test_errors(void)
 		{ "[cgroup /a]\nPrefer=a:1\n", "names of tiers are wanted" },
 		{ "[cgroup a]\n", "f:1: [cgroup a]: the path of a cgroup" },
 		{ "[cgroup /a/]\n", "the path of a cgroup" },
+		{ "[cgroup /a/../b]\n", "the path of a cgroup" },
+		{ "[cgroup /.]\n", "the path of a cgroup" },
 		{ "[cgroup]\n", "unknown section; files of policies have [cgroup PATH]" },
 		{ "[cgroups /a]\n", "unknown section" },
 		{ "[daemon]\n", "f:1: [daemon]: unknown section" },
@@ -138,10 +140,11 @@ static void test_errors(void)
 /* Key by key the nearest one above; a list may be empty, and is one all the same. */
 static void test_inheritance(void)
 {
-	struct policy_set *s = set_of("[cgroup /]\nPrefer=dram0\nMigrate=off\nWeight=7\n"
-				      "[cgroup /a]\nSpread=hbm0:1 dram0:3\nPageSize=2M\n"
-				      "[cgroup /a/b]\nMigrate=on\n[cgroup /a/b/c]\nPrefer=\n"
-				      "[cgroup /ab]\nPageSize=4K\n");
+	struct policy_set *s =
+		set_of("[cgroup /]\nPrefer=dram0\nMigrate=off\nWeight=7\n"
+		       "[cgroup /a]\nSpread=hbm0:1 dram0:3\nPageSize=2M\n"
+		       "[cgroup /a/b]\nMigrate=on\n[cgroup /a/b/c]\nPrefer=\nWeight=9\n"
+		       "[cgroup /ab]\nPageSize=4K\n");
 
 	must_hold(s, "/a/b/c/d", WISHES, NULL, "", "/a/b/c");
 	must_hold(s, "/a/b", WISHES, NULL, "hbm0:1 dram0:3", "/a");
@@ -156,6 +159,20 @@ static void test_inheritance(void)
 	must_hold(s, "", WISHES, NULL, "dram0", "/");
 	must_hold(s, "/a", 1u << POLICY_WEIGHT, NULL, NULL, NULL);
 	must_hold(s, "/", 1u << POLICY_WEIGHT, NULL, "7", "/");
+	/* Deeper than any section. */
+	{
+		g_autoptr(GString) deep = g_string_new("/a/b/c");
+		g_autoptr(GPtrArray) own = NULL, all = NULL;
+
+		for (unsigned int i = 0; i < 2000; i++)
+			g_string_append(deep, "/x");
+		must_hold(s, deep->str, WISHES, NULL, "", "/a/b/c");
+		must_hold(s, deep->str, 1u << POLICY_PAGE_SIZE, NULL, "2M", "/a");
+		own = policy_own_all(s, deep->str);
+		g_assert_cmpuint(own->len, ==, 0);
+		all = policy_effective_all(s, deep->str);
+		g_assert_cmpuint(all->len, ==, 3);
+	}
 	policy_set_unref(s);
 }
 

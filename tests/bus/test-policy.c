@@ -191,7 +191,8 @@ static void refuse(sd_bus *bus, const char *key, const char *value, const char *
 
 static void test_bad_input(void)
 {
-	static const char *const paths[] = { "", "a", "/a/", "/a//b", "/a\n", "/a]b", "/*", NULL };
+	static const char *const paths[] = { "",     "a",  "/a/", "/a//b",  "/a\n",
+					     "/a]b", "/*", "/..", "/a/./b", NULL };
 	g_autofree char *dir = NULL;
 
 	h = harness_new(NULL);
