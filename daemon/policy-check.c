@@ -98,7 +98,9 @@ static void check_setting(const struct policy_set *s, const char *path,
 
 		warnings_add(warnings, "%s: there is no tier %s now", what, setting->tier);
 	}
-	policy_check_limits(s, path, setting->tier, warnings);
+	/* Max alone contradicts nothing. */
+	if (setting->field != POLICY_MAX)
+		policy_check_limits(s, path, setting->tier, warnings);
 }
 
 void policy_check_cgroup(const struct policy_set *s, const char *path, GHashTable *capacity,
