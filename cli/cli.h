@@ -45,7 +45,7 @@ extern const struct verb *const verbs[];
 extern const struct verb verb_tiers, verb_tier_show, verb_tier_provision, verb_tier_unprovision,
 	verb_list, verb_create, verb_show, verb_move, verb_destroy, verb_explain, verb_jobs,
 	verb_policy_list, verb_policy_show, verb_policy_set, verb_policy_unset, verb_quota,
-	verb_chmod, verb_chown, verb_stats, verb_doctor;
+	verb_chmod, verb_chown, verb_stats, verb_simulate, verb_doctor;
 
 /* Print "morselctl: …" to stderr, control characters escaped, and return status. */
 int cli_fail(int status, const char *format, ...) G_GNUC_PRINTF(2, 3);

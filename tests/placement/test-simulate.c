@@ -21,7 +21,7 @@ static void begin(uint32_t ratio, struct sim_config c, bool pages)
 {
 	uint64_t size;
 
-	random_state = ratio;
+	workload_seed(ratio);
 	c.heat.granules = GRANULES;
 	c.heat.splits = pages ? GRANULES / HEAT_SPLIT_SHARE : 0;
 	c.accounts = 4;

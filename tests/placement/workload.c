@@ -4,6 +4,11 @@
 
 #include "workload.h"
 
+void workload_seed(uint64_t seed)
+{
+	random_state = seed;
+}
+
 void workload_init(struct workload *w, uint32_t granules, bool pages)
 {
 	*w = (struct workload){ .granules = granules };

@@ -17,6 +17,8 @@ struct workload {
 	bool bits; /* accessed bits of pages; else counts: by page with within, else by granule */
 };
 
+/* The same seed, the same accesses. */
+void workload_seed(uint64_t seed);
 void workload_init(struct workload *w, uint32_t granules, bool pages);
 void workload_done(struct workload *w);
 
