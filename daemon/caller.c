@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "caller.h"
+#include "cgroup-path.h"
 
 #ifndef SO_PEERPIDFD /* Linux 6.5 */
 #define SO_PEERPIDFD 77
@@ -200,14 +200,6 @@ static char *find_path(char *text)
 	return g_utf8_validate(line, -1, NULL) ? line : NULL;
 }
 
-static uint64_t number_of(int root_fd, const char *cgroup)
-{
-	g_autofree char *path = g_strconcat("sys/fs/cgroup", cgroup, NULL);
-	struct stat st;
-
-	return fstatat(root_fd, path, &st, 0) == 0 ? st.st_ino : 0;
-}
-
 int caller_read_cgroup(int root_fd, int pidfd, struct caller *c)
 {
 	char text[8192], again[8192];
@@ -221,7 +213,7 @@ int caller_read_cgroup(int root_fd, int pidfd, struct caller *c)
 		text[0] = '\0';
 	path = find_path(text);
 	if (path)
-		number = number_of(root_fd, path);
+		number = cgroup_number(root_fd, path);
 	/* A cgroup stays while there is a process in it: the number is that one's if it is in it still. */
 	if (number && (read_proc(root_fd, c->pid, "cgroup", again, sizeof(again)) < 0 ||
 		       !(same = find_path(again)) || strcmp(same, path) != 0))

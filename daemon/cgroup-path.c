@@ -3,6 +3,7 @@
 
 #include <glib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* "." and "..": as paths of files they would be of something else. */
 static bool has_dots(const char *path)
@@ -50,4 +51,12 @@ bool cgroup_path_matches(char *const *components, unsigned int depth, const char
 		}
 	}
 	return *p == '\0';
+}
+
+uint64_t cgroup_number(int root_fd, const char *path)
+{
+	g_autofree char *dir = g_strconcat(CGROUP_DIR, path, NULL);
+	struct stat st;
+
+	return fstatat(root_fd, dir, &st, 0) == 0 && S_ISDIR(st.st_mode) ? st.st_ino : 0;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cgroup-path.h"
 #include "config-value.h"
 #include "log.h"
 #include "manager.h"
@@ -13,8 +14,6 @@
 #include "policy-file.h"
 #include "storage-module-open.h"
 #include "warnings.h"
-
-#define CGROUP_DIR "sys/fs/cgroup"
 
 /* Placements by cgroup that are kept; more cgroups than that which create at a time have theirs made again. */
 #define PLACEMENTS_MAX 4096

@@ -8,9 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cgroup-path.h"
 #include "clock.h"
-
-#define CGROUP_DIR "sys/fs/cgroup"
 
 /* Accounts with this bit are objects': a cgroup's number (kernfs) does not come so far. */
 #define ACCOUNT_OBJECTS (UINT64_C(1) << 63)
@@ -149,15 +148,6 @@ static struct module_cgroup *cgroup_add(struct module_storage *m, uint64_t id)
 	return c;
 }
 
-/* 0: there is no such cgroup. */
-static uint64_t cgroup_number(const struct module_storage *m, const char *path)
-{
-	g_autofree char *dir = g_strconcat(CGROUP_DIR, path, NULL);
-	struct stat st;
-
-	return fstatat(m->root_fd, dir, &st, 0) == 0 && S_ISDIR(st.st_mode) ? st.st_ino : 0;
-}
-
 static bool has_cgroups(const struct module_storage *m)
 {
 	return faccessat(m->root_fd, CGROUP_DIR "/cgroup.controllers", F_OK, 0) == 0;
@@ -196,7 +186,7 @@ static int add_levels(struct module_storage *m, const char *path, uint64_t id, b
 	char *p = prefix;
 	int r;
 
-	r = add_level(m, "/", cgroup_number(m, ""), fresh, &at);
+	r = add_level(m, "/", cgroup_number(m->root_fd, ""), fresh, &at);
 	/* "/..": above what we see. */
 	if (strstr(path, "/.."))
 		p = NULL;
@@ -206,7 +196,7 @@ static int add_levels(struct module_storage *m, const char *path, uint64_t id, b
 		p = strchr(p + 1, '/');
 		if (p)
 			*p = '\0';
-		number = cgroup_number(m, prefix);
+		number = cgroup_number(m->root_fd, prefix);
 		if (number == 0 || depth >= MODULE_CGROUPS_DEPTH || (!p && id && number != id))
 			break;
 		r = add_level(m, prefix, number, fresh, &at);
@@ -381,7 +371,7 @@ GArray *storage_module_cgroup_tiers(struct storage *s, const char *path)
 	struct module_storage *m = (struct module_storage *)s;
 	GArray *tiers = g_array_new(false, true, sizeof(struct storage_module_tier));
 	struct morsel_account_stat stat;
-	uint64_t id = cgroup_number(m, strcmp(path, "/") == 0 ? "" : path);
+	uint64_t id = cgroup_number(m->root_fd, strcmp(path, "/") == 0 ? "" : path);
 
 	pthread_mutex_lock(&m->lock);
 	for (uint32_t n = 0; id && account_stat(m, id, 0, &stat) >= 0 && n < MORSEL_MAX_TIERS;
