@@ -148,6 +148,12 @@ uint32_t heat_doubt(const struct heat *h, uint32_t rate);
 /* The number of accesses that a rate makes in ms, rounded down. */
 uint64_t heat_accesses(uint32_t rate, uint64_t ms);
 
+/* Has it a split? The quick way to know that it has none. */
+static inline bool heat_has_split(const struct heat *h, uint32_t granule)
+{
+	return h->granules[granule].split & 0xffffffu;
+}
+
 /* The granule's split, if its heat is known page by page; NULL. Belongs to h; ends with the next sample. */
 struct heat_split *heat_split_of(const struct heat *h, uint32_t granule);
 /* The rate of a page of a split now. */

@@ -275,9 +275,9 @@ static bool load_init(const struct run *r, const struct view *v, uint32_t granul
 	if (g->moves & PLAN_BUSY || v->region->migrate == PLAN_MIGRATE_OFF ||
 	    !(r->usable >> from & 1))
 		return false;
-	s = heat_split_of(r->h, granule);
-	if (!s)
+	if (!heat_has_split(r->h, granule))
 		return g->tier == from;
+	s = heat_split_of(r->h, granule);
 	if (!plan_pages(r, v->region, granule))
 		/* In several tiers: its turn comes later. */
 		return g->tier == from && !s->kept;
@@ -316,9 +316,41 @@ static uint32_t tiers_of(const struct run *r, uint32_t granule)
 {
 	unsigned tier = r->p->granules[granule].tier;
 
+	if (!heat_has_split(r->h, granule))
+		return tier < r->n_tiers ? 1u << tier : 0;
 	return plan_is_mixed(r, granule) ? (1u << r->n_tiers) - 1
 	       : tier < r->n_tiers	 ? 1u << tier
 					 : 0;
+}
+
+/*
+ * Most granules would not get into a list, and that can be seen without looking closely. This one's value is at least
+ * what its move costs.
+ */
+static bool can_be_victim(const struct run *r, const struct view *v, uint32_t granule)
+{
+	const struct plan_granule *g = &r->p->granules[granule];
+	const struct plan_list *list;
+	uint64_t least = r->granule_cost / HEAT_PAGES;
+	unsigned down;
+
+	if (heat_has_split(r->h, granule))
+		return true;
+	if (g->tier >= r->n_tiers)
+		return false;
+	down = v->down[g->tier];
+	if (down == PLAN_ABSENT)
+		return false;
+	list = &share_of(r, v->region->account, g->tier)->victims;
+	if (list->count < r->list_size)
+		return true;
+	if (g->rate && v->latency[down] > v->latency[g->tier])
+		/* Of a whole one; fewer pages have more each. */
+		least = (accesses_of(r, heat_unpack(g->rate), g->steady) *
+				 (v->latency[down] - v->latency[g->tier]) +
+			 r->granule_cost) /
+			HEAT_PAGES;
+	return r->list_size && least < r->s->entries[list->start].value;
 }
 
 static void second_pass(struct run *r)
@@ -329,7 +361,7 @@ static void second_pass(struct run *r)
 		if (!plan_view(r, &v, i))
 			continue;
 		for (uint32_t g = v.region->first; g < v.region->first + v.granules; g++) {
-			uint32_t tiers = tiers_of(r, g);
+			uint32_t tiers = can_be_victim(r, &v, g) ? tiers_of(r, g) : 0;
 
 			for (unsigned t = 0; tiers >> t; t++) {
 				if (tiers >> t & 1)
@@ -443,6 +475,38 @@ static void offer_wish(struct run *r, const struct view *v, uint32_t granule,
 		   (struct plan_entry){ .value = ~value, .granule = granule, .region = v->index });
 }
 
+/* Nor would most gain anything: without a brake, would this one at these prices? */
+static bool can_wish(const struct run *r, const struct view *v, uint32_t granule,
+		     const uint64_t *prices)
+{
+	const struct plan_granule *g = &r->p->granules[granule];
+	uint64_t accesses;
+
+	if (heat_has_split(r->h, granule))
+		return true;
+	if (g->tier >= r->n_tiers)
+		return false;
+	if (r->in->tiers[g->tier].state == PLAN_DRAINING)
+		return true;
+	if (!g->rate)
+		return false;
+	accesses = accesses_of(r, heat_unpack(g->rate), g->steady);
+	for (unsigned t = 0; t < r->n_tiers; t++) {
+		uint64_t gain, pages = HEAT_PAGES;
+
+		if (prices[t] >= PRICE_MAX || v->latency[t] >= v->latency[g->tier])
+			continue;
+		gain = accesses * (v->latency[g->tier] - v->latency[t]);
+		if (gain > prices[t] * pages + r->granule_cost)
+			return true;
+		/* At a region's end there are fewer pages, and they cost less. */
+		pages = granule_pages(v->region, granule);
+		if (pages < HEAT_PAGES && gain > prices[t] * pages)
+			return true;
+	}
+	return false;
+}
+
 static void third_pass(struct run *r)
 {
 	uint64_t prices[PLAN_MAX_TIERS];
@@ -452,8 +516,10 @@ static void third_pass(struct run *r)
 		if (!plan_view(r, &v, i))
 			continue;
 		prices_of(r, &v, prices);
-		for (uint32_t g = v.region->first; g < v.region->first + v.granules; g++)
-			offer_wish(r, &v, g, prices);
+		for (uint32_t g = v.region->first; g < v.region->first + v.granules; g++) {
+			if (can_wish(r, &v, g, prices))
+				offer_wish(r, &v, g, prices);
+		}
 	}
 }
 

@@ -58,6 +58,7 @@ struct run {
 	uint32_t stretch[PLAN_MAX_TIERS];   /* × 256 */
 	uint32_t list_size;
 	uint32_t copy_mbs, fixed_ns;
+	uint64_t granule_cost; /* plan_cost() of a whole one */
 };
 
 /* What a run needs to know of a region. */

@@ -148,7 +148,7 @@ static struct plan_split *split_at(const struct plan *p, const struct heat *h,
 /* The places of the pages of a granule that lies in several tiers; NULL: all are in the granule's tier. */
 static const struct plan_split *mixed(const struct plan *p, const struct heat *h, uint32_t granule)
 {
-	const struct heat_split *s = heat_split_of(h, granule);
+	const struct heat_split *s = heat_has_split(h, granule) ? heat_split_of(h, granule) : NULL;
 	const struct plan_split *places = s && s->kept ? split_at(p, h, s) : NULL;
 
 	return places && places->granule == granule ? places : NULL;
@@ -449,6 +449,19 @@ const struct heat_split *plan_pages(const struct run *r, const struct plan_regio
 	return n <= PAGE_GRANULES || (i + n - r->p->page_cursor) % n < PAGE_GRANULES ? s : NULL;
 }
 
+/* Most granules are idle, were so in the last run, and never moved: only their place counts. False: not this one. */
+static bool count_idle(struct run *r, const struct view *v, uint32_t granule)
+{
+	const struct heat_granule *heat = &r->h->granules[granule];
+	const struct plan_granule *g = &r->p->granules[granule];
+
+	if (heat->near | heat->far | g->rate | g->moves | heat_has_split(r->h, granule))
+		return false;
+	if (g->tier < r->n_tiers)
+		share_of(r, v->region->account, g->tier)->own += granule_pages(v->region, granule);
+	return true;
+}
+
 /* First pass, one granule: forecast, use, and what is due to its account. */
 static void count_granule(struct run *r, const struct view *v, uint32_t granule, uint64_t *change,
 			  uint64_t *sum)
@@ -456,10 +469,13 @@ static void count_granule(struct run *r, const struct view *v, uint32_t granule,
 	struct plan_granule *g = &r->p->granules[granule];
 	uint32_t pages = granule_pages(v->region, granule);
 	const struct plan_split *places = mixed(r->p, r->h, granule);
-	struct heat_forecast f = heat_predict(r->h, granule);
+	const struct heat_granule *heat = &r->h->granules[granule];
+	struct heat_forecast f = { 0, 256 };
 	uint32_t last = heat_unpack(g->rate);
 	uint64_t accesses, cost;
 
+	if (heat->near | heat->far)
+		f = heat_predict(r->h, granule);
 	g->moves &= (uint8_t)~PLAN_BUSY;
 	*change += f.rate > last ? f.rate - last : last - f.rate;
 	*sum += f.rate > last ? f.rate : last;
@@ -481,7 +497,7 @@ static void count_granule(struct run *r, const struct view *v, uint32_t granule,
 	if (!f.rate || v->slowest == PLAN_ABSENT)
 		return;
 	accesses = heat_accesses(f.rate, plan_horizon(r, f.steady));
-	cost = plan_cost(r, pages);
+	cost = pages == HEAT_PAGES ? r->granule_cost : plan_cost(r, pages);
 	for (unsigned t = 0; t < r->n_tiers; t++) {
 		if (v->allow >> t & 1 && accesses * (v->base[v->slowest] - v->base[t]) > cost)
 			share_of(r, v->region->account, t)->warm += pages;
@@ -516,8 +532,10 @@ static void first_pass(struct run *r)
 		}
 		r->s->active[v.region->account] = 1;
 		change = sum = 0;
-		for (uint32_t g = 0; g < v.granules; g++)
-			count_granule(r, &v, v.region->first + g, &change, &sum);
+		for (uint32_t g = 0; g < v.granules; g++) {
+			if (!count_idle(r, &v, v.region->first + g))
+				count_granule(r, &v, v.region->first + g, &change, &sum);
+		}
 		learn_error(&r->p->granules[v.region->first], change, sum);
 	}
 }
@@ -604,6 +622,7 @@ int plan_run(struct plan *p, const struct heat *h, const struct plan_input *in,
 		p->scratch->wishes[a] = (struct plan_list){};
 	}
 
+	r.granule_cost = plan_cost(&r, HEAT_PAGES);
 	set_up_tiers(&r);
 	plan_parents(&r);
 	first_pass(&r);

@@ -688,6 +688,55 @@ static void test_input(void)
 	CHECK(result.moves == 0);
 }
 
+/* 10,000 cgroups with a granule or two each, in a tree; one run, and all get their equal part. */
+static void test_many(void)
+{
+	const uint32_t n = 10000;
+	const struct heat_config hc = { .granules = 2 * n };
+	const struct plan_config pc = { .granules = 2 * n, .accounts = n, .tiers = 2 };
+	struct plan_account *many = calloc(n, sizeof(*many));
+	struct plan_region *r = calloc(n, sizeof(*r));
+	static struct plan_move list[20000];
+	uint64_t hs, ps;
+	uint32_t got = 0;
+
+	begin();
+	CHECK(heat_size(&hc, &hs) == 0 && plan_size(&pc, &ps) == 0);
+	free(heat_memory);
+	free(plan_memory);
+	heat_memory = malloc(hs);
+	plan_memory = malloc(ps);
+	heat_init(&heat, &hc, heat_memory, hs);
+	plan_init(&plan, &pc, plan_memory, ps);
+	round_of();
+	for (uint32_t i = 0; i < n; i++) {
+		plan_account_init(&many[i], i ? (i - 1) / 100 : PLAN_NO_PARENT);
+		r[i] = (struct plan_region){ .first = 2 * i, .pages = 2 * G, .account = i };
+		plan_place(&plan, &heat, 2 * i, 0, G, 1);
+		plan_place(&plan, &heat, 2 * i + 1, 0, G, 1);
+		warm(2 * i, 2, 20000 + i % 100);
+	}
+	in.regions = r;
+	in.accounts = many;
+	in.n_regions = in.n_accounts = n;
+	in.n_tiers = 2;
+	in.clock_ms = clock_ms;
+	tiers[0].free = n * G;
+	CHECK(plan_run(&plan, &heat, &in, list, 20000, &result) == 0);
+	CHECK(result.moves == n && !result.n_problems);
+	for (uint32_t i = 0; i < result.moves; i++)
+		got += plan_moved(&plan, &heat, &list[i], G) == 0;
+	CHECK(got == n);
+	/* Far more Low than there is, in each of them: said, and not for ever. */
+	for (uint32_t i = 0; i < n; i++)
+		many[i].low[0] = n * G;
+	tiers[0].free = 0;
+	CHECK(plan_run(&plan, &heat, &in, list, 20000, &result) == 0);
+	CHECK(result.n_problems > 50);
+	free(many);
+	free(r);
+}
+
 /* ---- promises, on anything ------------------------------------------------------------------------------ */
 
 static uint64_t subtree(uint32_t account, unsigned tier)
@@ -877,6 +926,7 @@ int main(int argc, char **argv)
 	test_hierarchy();
 	test_pages();
 	test_input();
+	test_many();
 	test_random(argc > 1 ? (unsigned)atoi(argv[1]) : 60);
 	free(heat_memory);
 	free(plan_memory);
