@@ -38,6 +38,10 @@ static void free_rcu_table(struct rcu_head *head)
 void table_free(struct object *o, struct page *table)
 {
 	atomic64_dec(&o->tables);
+#ifdef MORSEL_BREAK_TABLE_FREE
+	/* As if it were freed now, and its next owner wrote to it: leaves that are of no kind (an empty marker). */
+	memset64((u64 *)table_leaves(table), ~0ULL << 9, GRANULE_PAGES);
+#endif
 	call_rcu(&page_ptdesc(table)->pt_rcu_head, free_rcu_table);
 }
 
