@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/crc32c.h"
 #include "core/replay.h"
 #include "core/test-check.h"
 #include "workload.h"
@@ -323,6 +324,35 @@ static void test_altered(void)
 	}
 }
 
+/* A block that is good, and stands there twice, or is missing, or is another trace's. */
+static void test_order(void)
+{
+	unsigned one_block, n;
+	enum trace_end end;
+	size_t first, second;
+	uint8_t *copy;
+
+	write_small();
+	first = file.blocks[0];
+	second = file.blocks[1];
+	read_all(file.data, first, &one_block, &end);
+	copy = malloc(file.size);
+	memcpy(copy, file.data, first);
+	memcpy(copy + first, file.data + second, file.blocks[2] - second);
+	read_all(copy, first + file.blocks[2] - second, &n, &end);
+	CHECK(n == one_block && end == TRACE_DAMAGED);
+	memcpy(copy + first, file.data + sizeof(struct trace_header),
+	       first - sizeof(struct trace_header));
+	read_all(copy, 2 * first - sizeof(struct trace_header), &n, &end);
+	CHECK(n == one_block && end == TRACE_DAMAGED);
+	/* The same block behind the header of a trace that began a second later. */
+	((struct trace_header *)copy)->created++;
+	((struct trace_header *)copy)->crc = crc32c(0, copy, offsetof(struct trace_header, crc));
+	read_all(copy, first, &n, &end);
+	CHECK(n == 0 && end == TRACE_DAMAGED);
+	free(copy);
+}
+
 static void test_open(void)
 {
 	struct trace_header h;
@@ -331,8 +361,9 @@ static void test_open(void)
 	write_small();
 	memcpy(&h, file.data, sizeof(h));
 	h.version = TRACE_VERSION + 1;
-	h.crc = 0;
 	CHECK(trace_open(&r, &h, sizeof(h)) == -EUCLEAN);
+	h.crc = crc32c(0, &h, offsetof(struct trace_header, crc));
+	CHECK(trace_open(&r, &h, sizeof(h)) == -EOPNOTSUPP);
 	CHECK(trace_open(&r, "x", 1) == -EUCLEAN);
 	CHECK(trace_open(&r, NULL, 0) == -EUCLEAN);
 }
@@ -471,6 +502,7 @@ int main(void)
 	test_round_trip();
 	test_cut();
 	test_altered();
+	test_order();
 	test_open();
 	test_replay("zipf", 0.02, make_zipf);
 	test_replay("moving hot set", 0.02, make_hot);
