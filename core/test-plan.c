@@ -28,7 +28,7 @@ static void begin(void)
 	const struct plan_config pc = {
 		.granules = GRANULES, .splits = hc.splits, .accounts = 64, .tiers = 4
 	};
-	uint64_t hs, ps;
+	uint64_t hs = 0, ps = 0;
 
 	CHECK(heat_size(&hc, &hs) == 0 && plan_size(&pc, &ps) == 0);
 	free(heat_memory);
@@ -697,7 +697,7 @@ static void test_many(void)
 	struct plan_account *many = calloc(n, sizeof(*many));
 	struct plan_region *r = calloc(n, sizeof(*r));
 	static struct plan_move list[20000];
-	uint64_t hs, ps;
+	uint64_t hs = 0, ps = 0;
 	uint32_t got = 0;
 
 	begin();
