@@ -356,6 +356,7 @@ static void publication_end(int r, void *userdata)
 
 	if (r >= 0) {
 		registry_publish(manager->registry, m);
+		tiering_wake(manager->tiering);
 		manager->stats.created++;
 		/* A caller that has gone meanwhile finds the morsel under its name when it comes back. */
 		(void)sd_bus_message_send(p->reply);

@@ -448,6 +448,11 @@ static void start_next(struct jobs *jobs)
 	}
 }
 
+void jobs_look(struct jobs *jobs)
+{
+	start_next(jobs);
+}
+
 static int job_new(struct jobs *jobs, enum job_kind kind, bool dry_run, const struct caller *caller,
 		   struct connection *starter, const char *destination, struct job **ret_job,
 		   char **ret_text)

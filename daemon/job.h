@@ -124,6 +124,8 @@ void jobs_forget_connection(struct jobs *jobs, struct connection *c);
 /* More or fewer at a time, from a new configuration. */
 void jobs_set_parallel(struct jobs *jobs, unsigned int n);
 unsigned int jobs_running(const struct jobs *jobs);
+/* A morsel is not moved any more by what is no job: perhaps one waits for it. */
+void jobs_look(struct jobs *jobs);
 
 /* Its owner, the morsel's (if it has one), and root. */
 bool job_visible(const struct job *job, const struct caller *caller);

@@ -673,6 +673,7 @@ static int make_parts(struct manager *m)
 	m->connections_by_bus = g_hash_table_new(NULL, NULL);
 	g_queue_init(&m->listings);
 	stats_init(&m->stats);
+	m->tiering = tiering_new(m);
 	return 0;
 }
 
@@ -772,6 +773,7 @@ int manager_run(struct manager *m)
 		 m->options.listen_path ? m->options.listen_path : "",
 		 m->dry_run ? ", dry run: nothing is created or moved" : "");
 	provision_configured(m);
+	tiering_wake(m->tiering);
 	r = sd_event_loop(m->event);
 	sd_notify(0, "STOPPING=1");
 	if (r < 0)
@@ -792,9 +794,11 @@ struct manager *manager_free(struct manager *m)
 	atomic_store(&m->stopping, true);
 	m->listener = listener_free(m->listener);
 	m->hotplug = hotplug_free(m->hotplug);
+	tiering_stop(m->tiering);
 	if (m->jobs)
 		jobs_stop(m->jobs);
 	/* Their ends still find everything they report to. */
+	m->tiering = tiering_free(m->tiering);
 	m->moves = worker_pool_free(m->moves);
 	m->admin = worker_pool_free(m->admin);
 	m->policy_files = worker_pool_free(m->policy_files);

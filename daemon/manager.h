@@ -23,6 +23,7 @@
 #include "registry.h"
 #include "stats.h"
 #include "storage.h"
+#include "tiering.h"
 #include "turns.h"
 #include "users.h"
 #include "worker.h"
@@ -78,6 +79,7 @@ struct manager {
 	struct gate *gate;
 	struct authority *authority;
 	struct turns *turns; /* whose call is served next */
+	struct tiering *tiering;
 	struct stats stats;
 	GQueue listings; /* of struct listing: pages of List on their way */
 

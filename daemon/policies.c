@@ -101,6 +101,7 @@ void policies_refresh(struct manager *m)
 		if (!contains(before, m->policy_warnings->pdata[i]))
 			log_line(LOG_NOTICE, LOG_POLICY_WARNING, NULL, "%s",
 				 (char *)m->policy_warnings->pdata[i]);
+	tiering_wake(m->tiering);
 }
 
 void policies_apply(struct manager *m, struct policy_set *set)

@@ -364,6 +364,8 @@ static const struct storage_ops module_ops = {
 	.allocated = module_allocated,
 	.move = module_move,
 	.residency = module_residency,
+	.harvest = module_harvest,
+	.room = module_room,
 };
 
 int storage_module_new_with(int root_fd, int fd, uint32_t instance, const struct module_sys *sys,

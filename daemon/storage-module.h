@@ -106,5 +106,7 @@ int module_move(struct storage_object *o, uint64_t offset, uint64_t length, stru
 int module_residency(struct storage_object *o, uint64_t offset, uint64_t length, bool exact,
 		     storage_progress_t progress, void *userdata,
 		     struct storage_residency *ret_residency, GArray **ret_runs);
+int module_harvest(struct storage_object *o, uint64_t offset, uint64_t length, uint64_t *accessed);
+uint64_t module_room(struct storage *s, const struct tier *tier);
 int module_populate(struct storage_object *o, uint64_t offset, uint64_t length,
 		    storage_progress_t progress, void *userdata, char **ret_error);

@@ -167,6 +167,15 @@ struct storage_ops {
 	int (*residency)(struct storage_object *o, uint64_t offset, uint64_t length, bool exact,
 			 storage_progress_t progress, void *userdata,
 			 struct storage_residency *ret_residency, GArray **ret_runs);
+	/*
+	 * Which of its pages were accessed since the call before: their bits in accessed (zeroed by the caller, one for 4096
+	 * bytes, from offset on). NULL: the storage cannot tell. offset, length: whole granules inside, 1 GiB at most, or up to
+	 * the end; else -EINVAL. On a worker.
+	 */
+	int (*harvest)(struct storage_object *o, uint64_t offset, uint64_t length,
+		       uint64_t *accessed);
+	/* Bytes that can still be had of a tier's nodes or device; NULL where harvest is. On a worker. */
+	uint64_t (*room)(struct storage *s, const struct tier *tier);
 };
 
 /* root_fd: for /proc and /sys files that it reads (hugepages, shmem_enabled). */

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "tiering-round.h"
+
+#include <string.h>
+
+#include "clock.h"
+
+#define WINDOW_GRANULES 512u /* 1 GiB: what a storage is asked for at once */
+#define PAGE UINT64_C(4096)
+
+static struct tiering_region *region_at(const struct tiering_round *r, unsigned int i)
+{
+	return r->regions->pdata[i];
+}
+
+static unsigned int tier_of_run(const struct tiering_round *r, const struct storage_run *run)
+{
+	uint64_t most = 0;
+	int node = run->node;
+
+	if (node == RUN_MIXED)
+		for (unsigned int i = 0; run->by_node && i < run->by_node->len; i++) {
+			uint64_t bytes = g_array_index(run->by_node, uint64_t, i);
+
+			if (bytes > most) {
+				most = bytes;
+				node = (int)i;
+			}
+		}
+	return node < 0 ? PLAN_ABSENT : tiering_tier_of(&r->tiers, node);
+}
+
+static void place_range(struct tiering_round *r, const struct tiering_region *g, uint64_t offset,
+			uint64_t length, unsigned int tier)
+{
+	uint64_t end = MIN(offset + length, g->morsel->size);
+
+	while (offset < end) {
+		uint64_t next = MIN(end, (offset / GRANULE_SIZE + 1) * GRANULE_SIZE);
+
+		plan_place(r->plan, r->heat, g->first + (uint32_t)(offset / GRANULE_SIZE),
+			   offset % GRANULE_SIZE / PAGE, (unsigned int)((next - offset) / PAGE),
+			   tier);
+		offset = next;
+	}
+}
+
+/* Where the region's memory is. */
+static void locate(struct tiering_round *r, const struct tiering_region *g)
+{
+	struct morsel *m = g->morsel;
+	struct storage_residency sum;
+	g_autoptr(GArray) runs = NULL;
+
+	if (m->storage->ops->residency(m->object, 0, m->size, true, NULL, NULL, &sum, &runs) < 0)
+		return;
+	storage_residency_done(&sum);
+	for (unsigned int i = 0; runs && i < runs->len; i++) {
+		const struct storage_run *run = &g_array_index(runs, struct storage_run, i);
+
+		place_range(r, g, run->offset, run->length, tier_of_run(r, run));
+	}
+}
+
+static void sample_window(struct tiering_round *r, const struct tiering_region *g, uint64_t offset)
+{
+	uint64_t bits[WINDOW_GRANULES * HEAT_WORDS] = {};
+	struct morsel *m = g->morsel;
+	uint64_t length = MIN(WINDOW_GRANULES * GRANULE_SIZE, m->size - offset);
+
+	if (m->storage->ops->harvest(m->object, offset, length, bits) < 0)
+		return;
+	for (uint64_t at = 0; at < length; at += GRANULE_SIZE) {
+		const uint64_t *pages = &bits[at / PAGE / 64];
+		uint64_t any = 0;
+		struct heat_sample s = {
+			.bits = (uint16_t)(MIN(GRANULE_SIZE, length - at) / PAGE),
+			.pages = pages,
+		};
+
+		for (unsigned int i = 0; i < HEAT_WORDS; i++)
+			any |= pages[i];
+		if (any && s.bits > 0)
+			heat_sample(r->heat, g->first + (uint32_t)((offset + at) / GRANULE_SIZE),
+				    &s);
+	}
+	r->sampled += (length + GRANULE_SIZE - 1) / GRANULE_SIZE;
+}
+
+/* In turn, where a round of all would cost too much. */
+static void sample(struct tiering_round *r)
+{
+	uint32_t windows = 0, at = 0, n;
+
+	for (unsigned int i = 0; i < r->regions->len; i++)
+		windows += (region_at(r, i)->granules + WINDOW_GRANULES - 1) / WINDOW_GRANULES;
+	if (windows == 0)
+		return;
+	n = MAX(1, (uint32_t)((uint64_t)windows * r->portion / 256));
+	*r->cursor %= windows;
+	for (unsigned int i = 0; i < r->regions->len; i++) {
+		const struct tiering_region *g = region_at(r, i);
+
+		for (uint32_t k = 0; k < g->granules; k += WINDOW_GRANULES, at++) {
+			bool due = (at + windows - *r->cursor) % windows < n;
+
+			if (atomic_load(r->stopping))
+				return;
+			if (due && g->present && g->migrate != POLICY_MIGRATE_OFF)
+				sample_window(r, g, k * GRANULE_SIZE);
+		}
+	}
+	*r->cursor = (*r->cursor + n) % windows;
+}
+
+static void plan(struct tiering_round *r)
+{
+	struct plan_input in = { .accounts = (struct plan_account *)r->accounts.plan->data,
+				 .tiers = r->tiers.plan,
+				 .n_accounts = r->accounts.plan->len,
+				 .n_tiers = r->tiers.n,
+				 .n_initiators = r->tiers.n_initiators,
+				 .clock_ms = now_monotonic() / 1000,
+				 .budget_pages = r->budget_pages };
+
+	r->plan_regions = g_array_new(false, true, sizeof(struct plan_region));
+	for (unsigned int i = 0; i < r->regions->len; i++) {
+		const struct tiering_region *g = region_at(r, i);
+		struct plan_region region = {
+			.first = g->first,
+			.pages = g->present ? (uint32_t)((g->morsel->size + PAGE - 1) / PAGE) : 0,
+			.account = g->account,
+			.allow = g->allow,
+			.migrate = g->migrate == POLICY_MIGRATE_OFF ? PLAN_MIGRATE_OFF
+								    : PLAN_MIGRATE_ON,
+		};
+
+		g_array_append_val(r->plan_regions, region);
+	}
+	in.regions = (struct plan_region *)r->plan_regions->data;
+	in.n_regions = r->plan_regions->len;
+	r->result = plan_run(r->plan, r->heat, &in, r->moves, TIERING_MOVES, &r->planned);
+	if (r->result < 0)
+		memset(&r->planned, 0, sizeof(r->planned));
+}
+
+void tiering_round_run(struct work *w)
+{
+	struct tiering_round *r = (struct tiering_round *)w;
+	uint64_t cpu = now_of(CLOCK_THREAD_CPUTIME_ID);
+
+	heat_advance(r->heat, now_monotonic() / 1000, r->period_ms);
+	for (unsigned int i = 0; i < r->regions->len && !atomic_load(r->stopping); i++) {
+		struct tiering_region *g = region_at(r, i);
+
+		if (g->fresh) {
+			heat_clear(r->heat, g->first, g->granules);
+			plan_clear(r->plan, g->first, g->granules);
+			g->fresh = false;
+		}
+		if (g->present)
+			locate(r, g);
+	}
+	for (unsigned int i = 0; i < r->tiers.n; i++)
+		for (unsigned int k = 0; k < r->regions->len; k++) {
+			struct tiering_region *g = region_at(r, k);
+
+			if (!g->present)
+				continue;
+			/* All of them are of one storage. */
+			r->tiers.plan[i].free = g->morsel->storage->ops->room(g->morsel->storage,
+									      r->tiers.tier[i]) /
+						PAGE;
+			break;
+		}
+	sample(r);
+	if (!atomic_load(r->stopping))
+		plan(r);
+	r->cpu_usec = now_of(CLOCK_THREAD_CPUTIME_ID) - cpu;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "core/plan.h"
+#include "morsel.h"
+#include "tiering-input.h"
+#include "worker.h"
+
+/*
+ * One round, on a worker: where memory is, what of it was accessed, and what to move. Everything it uses was put
+ * together by the event loop (tiering.c), and is nobody else's meanwhile.
+ */
+
+struct tiering_region {
+	struct morsel *morsel; /* referenced while a round goes on */
+	sd_id128_t id;
+	uint32_t first, granules; /* in heat's numbering */
+	uint32_t account;
+	uint32_t allow; /* bit: tier's index; 0: anywhere */
+	enum policy_migrate migrate;
+	bool fresh;   /* nothing is known of it */
+	bool present; /* of this round */
+};
+
+#define TIERING_MOVES 256
+
+struct tiering_round {
+	struct work work; /* first */
+	struct tiering *tiering;
+	struct heat *heat;
+	struct plan *plan;
+	struct tiering_tiers tiers;
+	struct tiering_accounts accounts;
+	GPtrArray *regions; /* of struct tiering_region *, by first; the tiering's */
+	const atomic_bool *stopping;
+	uint32_t period_ms; /* of all granules */
+	uint32_t portion;   /* of 256: what of them is sampled in this round … */
+	uint32_t *cursor;   /* … from this window of 1 GiB on; the tiering's */
+	uint64_t budget_pages;
+
+	/* What came of it. */
+	uint64_t cpu_usec, sampled;
+	int result; /* of plan_run() */
+	struct plan_result planned;
+	struct plan_move moves[TIERING_MOVES];
+	GArray *plan_regions; /* of struct plan_region, as regions */
+};
+
+void tiering_round_run(struct work *w);

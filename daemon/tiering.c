@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "tiering.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "clock.h"
+#include "log.h"
+#include "manager.h"
+#include "tiering-mover.h"
+#include "tiering-pressure.h"
+#include "tiering-round.h"
+
+/* Between rounds; the sampler's cost makes it longer. */
+#define PERIOD_MIN_MS 1000
+#define PERIOD_MAX_MS 60000
+#define CPU_CEILING_PPM 10000 /* 1 % */
+
+/* Where the operator has set no limit for moves. */
+#define BANDWIDTH_DEFAULT (UINT64_C(256) << 20)
+
+#define ACCOUNTS_MAX 16384u
+#define PAGE UINT64_C(4096)
+
+struct tiering {
+	struct manager *manager;
+	struct worker_pool *pool; /* one thread */
+	sd_event_source *timer;
+	atomic_bool stopping;
+	bool busy;	     /* a round or its moves are on their way */
+	bool wanted;	     /* some morsel's policy wants it */
+	const char *trouble; /* why there is none; NULL: nothing */
+
+	void *heat_memory, *plan_memory;
+	struct heat heat;
+	struct plan plan;
+	struct heat_pace pace;
+	uint32_t granules, period_ms, cursor;
+	uint64_t last_usec; /* the last round's beginning, monotonic */
+	GPtrArray *regions; /* of struct tiering_region *, by first */
+	struct tiering_round *round;
+	struct tiering_stats stats;
+};
+
+/* ---- regions ---- */
+
+static struct tiering_region *find_region(const struct tiering *t, sd_id128_t id)
+{
+	for (unsigned int i = 0; i < t->regions->len; i++) {
+		struct tiering_region *g = t->regions->pdata[i];
+
+		if (sd_id128_equal(g->id, id))
+			return g;
+	}
+	return NULL;
+}
+
+/* The first gap that is large enough. NULL: there is none. */
+static struct tiering_region *add_region(struct tiering *t, const struct morsel *m)
+{
+	uint64_t granules = (m->size + GRANULE_SIZE - 1) / GRANULE_SIZE, at = 0;
+	struct tiering_region *g;
+	unsigned int i;
+
+	for (i = 0; i < t->regions->len; i++) {
+		const struct tiering_region *next = t->regions->pdata[i];
+
+		if (next->first - at >= granules)
+			break;
+		at = (uint64_t)next->first + next->granules;
+	}
+	if (at + granules > t->granules)
+		return NULL;
+	g = g_new0(struct tiering_region, 1);
+	g->id = m->id;
+	g->first = (uint32_t)at;
+	g->granules = (uint32_t)granules;
+	g->fresh = true;
+	g_ptr_array_insert(t->regions, (gint)i, g);
+	return g;
+}
+
+static bool can_be_watched(const struct morsel *m)
+{
+	return m->object && !m->destroyed && m->storage->ops->harvest;
+}
+
+static uint32_t allowed_tiers(const struct morsel *m, const struct tiering_tiers *tiers)
+{
+	uint32_t allow = 0;
+
+	if (!m->placement)
+		return 0;
+	for (unsigned int i = 0; i < tiers->n; i++)
+		if (placement_allows(m->placement, tiers->tier[i]->name))
+			allow |= 1u << i;
+	/* None of them is there: it stays where it is. */
+	return allow;
+}
+
+static void take_region(struct tiering *t, struct tiering_round *r, struct morsel *m)
+{
+	struct tiering_region *g = find_region(t, m->id);
+
+	if (!g)
+		g = add_region(t, m);
+	if (!g) {
+		t->trouble = "more morsels than it can watch";
+		return;
+	}
+	g->present = true;
+	g->morsel = morsel_ref(m);
+	g->migrate = tiering_migrate(t->manager->policies, m->account);
+	g->account = tiering_account(&r->accounts, t->manager->policies, &r->tiers, m->account);
+	g->allow = allowed_tiers(m, &r->tiers);
+	t->wanted |= g->migrate != POLICY_MIGRATE_OFF;
+}
+
+static void take_regions(struct tiering *t, struct tiering_round *r)
+{
+	struct morsel *m = NULL;
+
+	t->wanted = false;
+	while ((m = registry_after(t->manager->registry, NULL, m ? m->seq : 0)))
+		if (can_be_watched(m))
+			take_region(t, r, m);
+	for (unsigned int i = t->regions->len; i-- > 0;)
+		if (!((struct tiering_region *)t->regions->pdata[i])->present)
+			g_ptr_array_remove_index(t->regions, i);
+}
+
+static void let_regions_go(struct tiering *t)
+{
+	for (unsigned int i = 0; i < t->regions->len; i++) {
+		struct tiering_region *g = t->regions->pdata[i];
+
+		g->morsel = morsel_unref(g->morsel);
+		g->present = false;
+	}
+}
+
+/* ---- rounds ---- */
+
+static void round_free(struct tiering_round *r)
+{
+	if (r->plan_regions)
+		g_array_unref(r->plan_regions);
+	tiering_accounts_done(&r->accounts);
+	tiering_tiers_done(&r->tiers);
+	g_free(r);
+}
+
+static void rest(struct tiering *t, uint64_t ms)
+{
+	if (atomic_load(&t->stopping))
+		return;
+	if (!t->wanted) {
+		sd_event_source_set_enabled(t->timer, SD_EVENT_OFF);
+		return;
+	}
+	(void)sd_event_source_set_time_relative(t->timer, ms * 1000);
+	sd_event_source_set_enabled(t->timer, SD_EVENT_ONESHOT);
+}
+
+static void round_ended(struct tiering *t)
+{
+	let_regions_go(t);
+	round_free(t->round);
+	t->round = NULL;
+	t->busy = false;
+	rest(t, t->period_ms);
+}
+
+static void moves_ended(struct tiering_mover *mover, void *userdata)
+{
+	struct tiering *t = userdata;
+
+	for (unsigned int i = 0; i < mover->items->len; i++) {
+		const struct tiering_item *item = mover->items->pdata[i];
+		uint64_t there = item->result.moved + item->result.already;
+
+		for (unsigned int k = 0; k < item->n; k++) {
+			const struct plan_move *move = &t->round->moves[item->first + k];
+			uint64_t pages = MIN(there / PAGE, move->pages);
+
+			there -= pages * PAGE;
+			plan_moved(&t->plan, &t->heat, move, (unsigned int)pages);
+		}
+		t->stats.moved_bytes += item->result.moved;
+		t->stats.failed_bytes += item->result.failed;
+	}
+	round_ended(t);
+}
+
+static void round_done(struct work *w, bool ran)
+{
+	struct tiering_round *r = (struct tiering_round *)w;
+	struct tiering *t = r->tiering;
+	uint64_t now = now_monotonic();
+
+	if (ran) {
+		log_line(LOG_DEBUG, LOG_TIERING, NULL,
+			 "round %" PRIu64 ": %" PRIu32 " of %u morsels, %" PRIu64
+			 " granules sampled, budget %" PRIu64 " pages; %" PRIu64 " wishes, %" PRIu32
+			 " moves, %" PRIu32 " problems, result %d, %" PRIu64 " us",
+			 t->stats.rounds + 1, t->stats.regions, t->regions->len, r->sampled,
+			 r->budget_pages, r->planned.wanted, r->planned.moves,
+			 r->planned.n_problems, r->result, r->cpu_usec);
+		t->stats.rounds++;
+		t->stats.cpu_usec += r->cpu_usec;
+		t->stats.sampled_granules += r->sampled;
+		t->stats.planned += r->planned.moves;
+		t->stats.problems = r->planned.n_problems;
+		t->period_ms = heat_pace_next(&t->pace, r->cpu_usec, (now - t->last_usec) / 1000);
+		t->trouble = r->result < 0 ? "the planner refuses its input" : t->trouble;
+	}
+	if (!ran || atomic_load(&t->stopping) || r->planned.moves == 0 ||
+	    !tiering_moves_start(t->manager, t->pool, r, &t->stopping, moves_ended, t))
+		round_ended(t);
+}
+
+/* As many granules as all tiers have, and half as many again, for morsels may be larger than what is in them. */
+static bool make_heat(struct tiering *t)
+{
+	uint64_t granules = MAX(manager_capacity(t->manager) / GRANULE_SIZE * 3 / 2, 4096);
+	struct heat_config heat = { .granules = (uint32_t)MIN(granules, 1u << 30) };
+	struct plan_config plan = { .granules = heat.granules,
+				    .accounts = ACCOUNTS_MAX,
+				    .tiers = PLAN_ABSENT };
+	uint64_t heat_bytes, plan_bytes;
+
+	if (t->granules > 0)
+		return true;
+	if (heat_size(&heat, &heat_bytes) < 0 || plan_size(&plan, &plan_bytes) < 0)
+		return false;
+	t->heat_memory = g_try_malloc0(heat_bytes);
+	t->plan_memory = g_try_malloc0(plan_bytes);
+	if (!t->heat_memory || !t->plan_memory ||
+	    heat_init(&t->heat, &heat, t->heat_memory, heat_bytes) < 0 ||
+	    plan_init(&t->plan, &plan, t->plan_memory, plan_bytes) < 0) {
+		g_clear_pointer(&t->heat_memory, g_free);
+		g_clear_pointer(&t->plan_memory, g_free);
+		t->trouble = "no memory for its figures";
+		return false;
+	}
+	t->granules = heat.granules;
+	return true;
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct tiering *t = userdata;
+	struct tiering_round *r;
+
+	sd_event_source_set_enabled(t->timer, SD_EVENT_OFF);
+	if (t->busy || atomic_load(&t->stopping) || !make_heat(t))
+		return 0;
+	r = g_new0(struct tiering_round, 1);
+	r->tiering = t;
+	tiering_tiers_init(&r->tiers, t->manager->inventory);
+	tiering_accounts_init(&r->accounts);
+	t->round = r;
+	t->trouble = NULL;
+	take_regions(t, r);
+	/* One that nothing is charged to, for the planner wants one. */
+	tiering_account(&r->accounts, t->manager->policies, &r->tiers, "");
+	t->stats.regions = t->regions->len;
+	if (!t->wanted || r->tiers.n_initiators == 0) {
+		round_ended(t);
+		return 0;
+	}
+	t->busy = true;
+	t->last_usec = now_monotonic();
+	r->heat = &t->heat;
+	r->plan = &t->plan;
+	r->regions = t->regions;
+	r->stopping = &t->stopping;
+	r->cursor = &t->cursor;
+	r->portion = t->pace.portion;
+	r->period_ms = t->period_ms * 256 / MAX(r->portion, 1);
+	r->budget_pages = tiering_pressure_scale(t->manager->root_fd,
+						 (t->manager->config->move_bandwidth > 0
+							  ? t->manager->config->move_bandwidth
+							  : BANDWIDTH_DEFAULT) /
+							 PAGE * t->period_ms / 1000);
+	r->work.run = tiering_round_run;
+	r->work.done = round_done;
+	worker_pool_submit(t->pool, &r->work);
+	return 0;
+}
+
+/* ---- the whole ---- */
+
+struct tiering *tiering_new(struct manager *manager)
+{
+	struct tiering *t = g_new0(struct tiering, 1);
+
+	t->manager = manager;
+	t->regions = g_ptr_array_new_with_free_func(g_free);
+	t->period_ms = PERIOD_MIN_MS;
+	heat_pace_init(&t->pace, PERIOD_MIN_MS, PERIOD_MAX_MS, CPU_CEILING_PPM);
+	if (worker_pool_new(manager->event, "morsel-tiering", 1, &t->pool) < 0 ||
+	    sd_event_add_time_relative(manager->event, &t->timer, CLOCK_MONOTONIC,
+				       PERIOD_MIN_MS * 1000, 100 * 1000, on_timer, t) < 0) {
+		log_line(LOG_WARNING, LOG_INTERNAL, NULL, "nothing is placed by heat: no timer");
+		return tiering_free(t);
+	}
+	sd_event_source_set_enabled(t->timer, SD_EVENT_OFF);
+	return t;
+}
+
+void tiering_stop(struct tiering *t)
+{
+	if (t)
+		atomic_store(&t->stopping, true);
+}
+
+struct tiering *tiering_free(struct tiering *t)
+{
+	if (!t)
+		return NULL;
+	tiering_stop(t);
+	t->pool = worker_pool_free(t->pool);
+	sd_event_source_disable_unref(t->timer);
+	g_ptr_array_unref(t->regions);
+	g_free(t->heat_memory);
+	g_free(t->plan_memory);
+	g_free(t);
+	return NULL;
+}
+
+void tiering_wake(struct tiering *t)
+{
+	int enabled = SD_EVENT_ON;
+
+	if (!t || t->busy || atomic_load(&t->stopping) ||
+	    policy_set_is_empty(t->manager->policies) ||
+	    (sd_event_source_get_enabled(t->timer, &enabled) >= 0 && enabled != SD_EVENT_OFF))
+		return;
+	/* Whether anything wants it is seen then. */
+	t->wanted = true;
+	rest(t, PERIOD_MIN_MS);
+}
+
+void tiering_stats(const struct tiering *t, struct tiering_stats *ret_stats)
+{
+	*ret_stats = t ? t->stats : (struct tiering_stats){};
+	if (t)
+		ret_stats->period_ms = t->period_ms;
+}
+
+char *tiering_describe(const struct tiering *t)
+{
+	if (!t)
+		return g_strdup("not running");
+	if (t->trouble)
+		return g_strdup(t->trouble);
+	if (!t->wanted)
+		return g_strdup(
+			"no morsel's cgroup has Migrate=on or dry-run, or none is of a storage that can tell "
+			"what is accessed");
+	return g_strdup_printf("%" PRIu64 " rounds of %" PRIu32 " ms, %" PRIu32 " morsels; %" PRIu64
+			       " moves planned, %" PRIu64 " bytes moved",
+			       t->stats.rounds, t->period_ms, t->stats.regions, t->stats.planned,
+			       t->stats.moved_bytes);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "morsel.h"
+
+struct manager;
+
+/*
+ * The daemon places memory by itself: rounds of samples (core/heat), plans (core/plan) and moves, for morsels whose
+ * cgroup's policy says Migrate=on (or dry-run: everything but the moves) and whose storage can tell what is accessed.
+ * docs/placement.md has the model, docs/tiering.md how it is driven. Event loop's thread only.
+ *
+ * While no policy says so there is no round, and no timer.
+ */
+struct tiering;
+
+/* Never fails: where memory is short, or nothing can be planned, it says so and rests. */
+struct tiering *tiering_new(struct manager *manager);
+/* Comes to an end: free the worker pools, then this. */
+void tiering_stop(struct tiering *t);
+struct tiering *tiering_free(struct tiering *t); /* takes NULL, returns NULL */
+/* Policies, tiers or morsels have changed: perhaps there is something to do now. Cheap; t may be NULL. */
+void tiering_wake(struct tiering *t);
+
+/* Counters since the start. */
+struct tiering_stats {
+	uint64_t rounds, sampled_granules, planned, moved_bytes, failed_bytes;
+	uint64_t cpu_usec; /* of sampling and planning */
+	uint32_t period_ms, regions, problems;
+};
+void tiering_stats(const struct tiering *t, struct tiering_stats *ret_stats);
+/* "ok: …", for doctor: what it does, or why it does nothing. To be freed. */
+char *tiering_describe(const struct tiering *t);
