@@ -42,7 +42,7 @@ static char *budgets_here(const struct doctor_facts *f)
 static char *heat_here(const struct doctor_facts *f)
 {
 	if (module_is_chosen(&f->module))
-		return g_strdup("– (the module could tell; this version does not ask)");
+		return g_strdup("module: where a cgroup has Migrate=on or dry-run");
 	return g_strdup(f->damon ? "– (DAMON is there; this version does not read it)"
 				 : "– (no DAMON in this kernel)");
 }
@@ -72,7 +72,7 @@ const struct verb verbs[] = {
 	{ "live move", "any tier to any", "between NUMA nodes", "compaction inside the pool",
 	  move_here },
 	{ "budgets", "enforced at the frame (accounts)", "advisory", "size only", budgets_here },
-	{ "heat", "accessed/dirty bits of shared tables", "DAMON", "–", heat_here },
+	{ "heat", "accessed/dirty bits of shared tables", "not yet", "–", heat_here },
 	{ "compaction", "yes", "the kernel's own", "yes", compaction_here },
 	{ "zeroing", "yes", "no", "no", none_here },
 	{ "file tier", "yes", "no", "no", none_here },

@@ -124,7 +124,7 @@ static void nodes(void)
 int main(int argc, char **argv)
 {
 	morsel_client *c = NULL;
-	void *address;
+	void *address = NULL;
 	char line[128];
 
 	if (argc != 3)
