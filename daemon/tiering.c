@@ -28,9 +28,8 @@ struct tiering {
 	struct worker_pool *pool; /* one thread */
 	sd_event_source *timer;
 	atomic_bool stopping;
-	bool busy;	     /* a round or its moves are on their way */
-	bool wanted;	     /* some morsel's policy wants it */
-	const char *trouble; /* why there is none; NULL: nothing */
+	bool busy;   /* a round or its moves are on their way */
+	bool wanted; /* some morsel's policy wants it */
 
 	void *heat_memory, *plan_memory;
 	struct heat heat;
@@ -40,7 +39,7 @@ struct tiering {
 	uint64_t last_usec; /* the last round's beginning, monotonic */
 	GPtrArray *regions; /* of struct tiering_region *, by first */
 	struct tiering_round *round;
-	struct tiering_stats stats;
+	uint64_t rounds;
 };
 
 /* ---- regions ---- */
@@ -105,10 +104,9 @@ static void take_region(struct tiering *t, struct tiering_round *r, struct morse
 
 	if (!g)
 		g = add_region(t, m);
-	if (!g) {
-		t->trouble = "more morsels than it can watch";
+	/* More than it can watch. */
+	if (!g)
 		return;
-	}
 	g->present = true;
 	g->morsel = morsel_ref(m);
 	g->migrate = tiering_migrate(t->manager->policies, m->account);
@@ -187,8 +185,6 @@ static void moves_ended(struct tiering_mover *mover, void *userdata)
 			there -= pages * PAGE;
 			plan_moved(&t->plan, &t->heat, move, (unsigned int)pages);
 		}
-		t->stats.moved_bytes += item->result.moved;
-		t->stats.failed_bytes += item->result.failed;
 	}
 	round_ended(t);
 }
@@ -201,19 +197,13 @@ static void round_done(struct work *w, bool ran)
 
 	if (ran) {
 		log_line(LOG_DEBUG, LOG_TIERING, NULL,
-			 "round %" PRIu64 ": %" PRIu32 " of %u morsels, %" PRIu64
+			 "round %" PRIu64 ": %u morsels, %" PRIu64
 			 " granules sampled, budget %" PRIu64 " pages; %" PRIu64 " wishes, %" PRIu32
 			 " moves, %" PRIu32 " problems, result %d, %" PRIu64 " us",
-			 t->stats.rounds + 1, t->stats.regions, t->regions->len, r->sampled,
-			 r->budget_pages, r->planned.wanted, r->planned.moves,
-			 r->planned.n_problems, r->result, r->cpu_usec);
-		t->stats.rounds++;
-		t->stats.cpu_usec += r->cpu_usec;
-		t->stats.sampled_granules += r->sampled;
-		t->stats.planned += r->planned.moves;
-		t->stats.problems = r->planned.n_problems;
+			 ++t->rounds, t->regions->len, r->sampled, r->budget_pages,
+			 r->planned.wanted, r->planned.moves, r->planned.n_problems, r->result,
+			 r->cpu_usec);
 		t->period_ms = heat_pace_next(&t->pace, r->cpu_usec, (now - t->last_usec) / 1000);
-		t->trouble = r->result < 0 ? "the planner refuses its input" : t->trouble;
 	}
 	if (!ran || atomic_load(&t->stopping) || r->planned.moves == 0 ||
 	    !tiering_moves_start(t->manager, t->pool, r, &t->stopping, moves_ended, t))
@@ -241,7 +231,6 @@ static bool make_heat(struct tiering *t)
 	    plan_init(&t->plan, &plan, t->plan_memory, plan_bytes) < 0) {
 		g_clear_pointer(&t->heat_memory, g_free);
 		g_clear_pointer(&t->plan_memory, g_free);
-		t->trouble = "no memory for its figures";
 		return false;
 	}
 	t->granules = heat.granules;
@@ -261,11 +250,9 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 	tiering_tiers_init(&r->tiers, t->manager->inventory);
 	tiering_accounts_init(&r->accounts);
 	t->round = r;
-	t->trouble = NULL;
 	take_regions(t, r);
 	/* One that nothing is charged to, for the planner wants one. */
 	tiering_account(&r->accounts, t->manager->policies, &r->tiers, "");
-	t->stats.regions = t->regions->len;
 	if (!t->wanted || r->tiers.n_initiators == 0) {
 		round_ended(t);
 		return 0;
@@ -341,27 +328,4 @@ void tiering_wake(struct tiering *t)
 	/* Whether anything wants it is seen then. */
 	t->wanted = true;
 	rest(t, PERIOD_MIN_MS);
-}
-
-void tiering_stats(const struct tiering *t, struct tiering_stats *ret_stats)
-{
-	*ret_stats = t ? t->stats : (struct tiering_stats){};
-	if (t)
-		ret_stats->period_ms = t->period_ms;
-}
-
-char *tiering_describe(const struct tiering *t)
-{
-	if (!t)
-		return g_strdup("not running");
-	if (t->trouble)
-		return g_strdup(t->trouble);
-	if (!t->wanted)
-		return g_strdup(
-			"no morsel's cgroup has Migrate=on or dry-run, or none is of a storage that can tell "
-			"what is accessed");
-	return g_strdup_printf("%" PRIu64 " rounds of %" PRIu32 " ms, %" PRIu32 " morsels; %" PRIu64
-			       " moves planned, %" PRIu64 " bytes moved",
-			       t->stats.rounds, t->period_ms, t->stats.regions, t->stats.planned,
-			       t->stats.moved_bytes);
 }

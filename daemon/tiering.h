@@ -18,20 +18,10 @@ struct manager;
  */
 struct tiering;
 
-/* Never fails: where memory is short, or nothing can be planned, it says so and rests. */
+/* Never fails: where there is no memory for its figures, or nothing to plan, it rests. */
 struct tiering *tiering_new(struct manager *manager);
 /* Comes to an end: free the worker pools, then this. */
 void tiering_stop(struct tiering *t);
 struct tiering *tiering_free(struct tiering *t); /* takes NULL, returns NULL */
 /* Policies, tiers or morsels have changed: perhaps there is something to do now. Cheap; t may be NULL. */
 void tiering_wake(struct tiering *t);
-
-/* Counters since the start. */
-struct tiering_stats {
-	uint64_t rounds, sampled_granules, planned, moved_bytes, failed_bytes;
-	uint64_t cpu_usec; /* of sampling and planning */
-	uint32_t period_ms, regions, problems;
-};
-void tiering_stats(const struct tiering *t, struct tiering_stats *ret_stats);
-/* "ok: …", for doctor: what it does, or why it does nothing. To be freed. */
-char *tiering_describe(const struct tiering *t);
