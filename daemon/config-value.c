@@ -101,8 +101,13 @@ static int take_share(char *field, bool weights, struct config_share *ret, char 
 			"names of tiers are wanted, with spaces between them; " TIER_NAME_WANTED);
 		return -EINVAL;
 	}
-	*ret = (struct config_share){ g_intern_string(field), (unsigned int)weight };
+	*ret = (struct config_share){ g_ref_string_new_intern(field), (unsigned int)weight };
 	return 0;
+}
+
+static void share_clear(gpointer p)
+{
+	g_ref_string_release(((struct config_share *)p)->tier);
 }
 
 int config_take_tiers(const char *value, bool weights, GArray **ret_tiers, char **message)
@@ -110,6 +115,7 @@ int config_take_tiers(const char *value, bool weights, GArray **ret_tiers, char 
 	g_autoptr(GArray) tiers = g_array_new(false, false, sizeof(struct config_share));
 	g_auto(GStrv) fields = g_strsplit_set(value, " \t", -1);
 
+	g_array_set_clear_func(tiers, share_clear);
 	for (char **f = fields; *f; f++) {
 		struct config_share share;
 		int r;
@@ -119,12 +125,12 @@ int config_take_tiers(const char *value, bool weights, GArray **ret_tiers, char 
 		r = take_share(*f, weights, &share, message);
 		if (r < 0)
 			return r;
-		for (unsigned int i = 0; i < tiers->len; i++)
+		g_array_append_val(tiers, share);
+		for (unsigned int i = 0; i + 1 < tiers->len; i++)
 			if (g_array_index(tiers, struct config_share, i).tier == share.tier) {
 				*message = g_strdup_printf("%s stands there twice", share.tier);
 				return -EINVAL;
 			}
-		g_array_append_val(tiers, share);
 	}
 	*ret_tiers = g_steal_pointer(&tiers);
 	return 0;

@@ -22,7 +22,7 @@ int config_take_bool(const char *value, bool *ret_b, char **message);
 bool config_tier_name_valid(const char *s);
 
 struct config_share {
-	const char *tier; /* interned */
+	GRefString *tier; /* interned: the same name is the same pointer */
 	unsigned int weight;
 };
 /* "hbm0 dram0", or with weights "hbm0:3 dram0:1", none of them twice. *ret_tiers: of struct config_share, may

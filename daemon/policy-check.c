@@ -206,5 +206,5 @@ void policy_check_all(const struct policy_set *s, GHashTable *capacity, GPtrArra
 				    capacity, warnings);
 	g_hash_table_iter_init(&iter, capacity);
 	while (g_hash_table_iter_next(&iter, &tier, &bytes))
-		check_low(s, g_intern_string(tier), *(uint64_t *)bytes, warnings);
+		check_low(s, tier, *(uint64_t *)bytes, warnings);
 }

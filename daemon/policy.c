@@ -56,6 +56,7 @@ static void setting_free(gpointer p)
 
 	if (s->tiers)
 		g_array_unref(s->tiers);
+	g_clear_pointer(&s->tier, g_ref_string_release);
 	g_free(s->key);
 	g_free(s->value);
 	g_free(s);
@@ -180,7 +181,7 @@ int policy_section_set(struct policy_section *s, const char *key, const char *va
 	}
 	setting = g_new0(struct policy_setting, 1);
 	setting->field = field;
-	setting->tier = tier ? g_intern_string(tier) : NULL;
+	setting->tier = tier ? g_ref_string_new(tier) : NULL;
 	setting->key = g_strdup(key);
 	setting->value = g_strdup(value);
 	setting->line = line;

@@ -56,7 +56,7 @@ struct policy_section;
 
 struct policy_setting {
 	enum policy_field field;
-	const char *tier; /* of Low, High and Max; interned. Else NULL */
+	GRefString *tier; /* of Low, High and Max. Else NULL */
 	uint64_t number;  /* bytes, a weight, a bool, or of the enums above; POLICY_NONE */
 	GArray *tiers; /* of struct config_share: of Prefer, Allow, Spread; may be empty. Else NULL */
 	char *key, *value; /* as they are written, spaces apart */
