@@ -45,7 +45,7 @@ extern const struct verb *const verbs[];
 extern const struct verb verb_tiers, verb_tier_show, verb_tier_provision, verb_tier_unprovision,
 	verb_list, verb_create, verb_show, verb_move, verb_destroy, verb_explain, verb_jobs,
 	verb_policy_list, verb_policy_show, verb_policy_set, verb_policy_unset, verb_quota,
-	verb_chmod, verb_chown, verb_stats, verb_simulate, verb_doctor;
+	verb_chmod, verb_chown, verb_stats, verb_record, verb_report, verb_simulate, verb_doctor;
 
 /* Print "morselctl: …" to stderr, control characters escaped, and return status. */
 int cli_fail(int status, const char *format, ...) G_GNUC_PRINTF(2, 3);
@@ -72,6 +72,9 @@ int cli_parse_mode(const struct verb *verb, const char *what, const char *s, uin
 /* A user's or group's name or number. */
 int cli_parse_user(const struct verb *verb, const char *s, uint32_t *ret_uid);
 int cli_parse_group(const struct verb *verb, const char *s, uint32_t *ret_gid);
+/* "90", "90s", "10m", "2h", up to 1000 days. */
+int cli_parse_duration(const struct verb *verb, const char *what, const char *s,
+		       uint32_t *ret_seconds);
 /* A decimal number up to 2^32-1; negative errno. */
 int parse_u32(const char *s, uint32_t *ret_value);
 

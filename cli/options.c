@@ -167,6 +167,30 @@ int cli_parse_range(const struct verb *verb, const char *s, uint64_t *ret_offset
 	return STATUS_OK;
 }
 
+int cli_parse_duration(const struct verb *verb, const char *what, const char *s,
+		       uint32_t *ret_seconds)
+{
+	static const struct {
+		const char *suffix;
+		uint32_t seconds;
+	} units[] = { { "h", 3600 }, { "m", 60 }, { "s", 1 }, { "", 1 } };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(units); i++) {
+		g_autofree char *number = NULL;
+		uint32_t n;
+
+		if (!g_str_has_suffix(s, units[i].suffix))
+			continue;
+		number = g_strndup(s, strlen(s) - strlen(units[i].suffix));
+		if (parse_u32(number, &n) < 0 || n == 0 || n > 1000 * 86400 / units[i].seconds)
+			break;
+		*ret_seconds = n * units[i].seconds;
+		return STATUS_OK;
+	}
+	return cli_usage(verb, "%s: '%s' is no time such as 90, 10m or 2h (1000 days at most)",
+			 what, s);
+}
+
 int parse_u32(const char *s, uint32_t *ret_value)
 {
 	guint64 v;

@@ -334,12 +334,27 @@ static void sample_pages(struct heat *h, struct heat_split *s, const struct heat
 
 /* ---- samples ----------------------------------------------------------------------------------------- */
 
+static uint32_t seen_pages(const struct heat_sample *s)
+{
+	uint32_t seen = 0;
+
+	for (unsigned i = 0; s->pages && i < HEAT_WORDS; i++)
+		seen += plat_popcount(s->pages[i]);
+	return seen;
+}
+
+uint64_t heat_sample_events(const struct heat_sample *s)
+{
+	return s->events ? (uint64_t)s->events * HEAT_RATE_ONE
+			 : events_of_bits(seen_pages(s), s->bits);
+}
+
 int heat_sample(struct heat *h, uint32_t granule, const struct heat_sample *s)
 {
 	uint32_t window = s->window_ms ? s->window_ms : h->period_ms, age, gap, by, rate;
 	struct heat_granule *g;
 	struct heat_split *split;
-	uint32_t seen = 0;
+	uint32_t seen;
 	uint64_t events;
 	bool known;
 
@@ -347,9 +362,8 @@ int heat_sample(struct heat *h, uint32_t granule, const struct heat_sample *s)
 		return -ERANGE;
 	if (!s->bits || s->bits > HEAT_PAGES)
 		return -EINVAL;
-	for (unsigned i = 0; s->pages && i < HEAT_WORDS; i++)
-		seen += plat_popcount(s->pages[i]);
-	events = s->events ? (uint64_t)s->events * HEAT_RATE_ONE : events_of_bits(seen, s->bits);
+	seen = seen_pages(s);
+	events = heat_sample_events(s);
 	events *= h->grain; /* at most 2^60 */
 	if (events / window > RATE_MAX)
 		rate = RATE_MAX;

@@ -126,6 +126,8 @@ struct heat_sample {
 	const uint32_t *counts;
 };
 int heat_sample(struct heat *h, uint32_t granule, const struct heat_sample *s);
+/* The events that a sample is taken for, × HEAT_RATE_ONE: as it says, or estimated. bits: 1 to HEAT_PAGES. */
+uint64_t heat_sample_events(const struct heat_sample *s);
 
 /* The averages now. Out of range: 0. */
 struct heat_rates {

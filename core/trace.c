@@ -187,6 +187,12 @@ void trace_sample(struct trace_writer *w, uint32_t granule, uint32_t events)
 						    : 0xffffffffu - w->cells[granule].events;
 }
 
+void trace_skip(struct trace_writer *w, uint32_t granule)
+{
+	if (granule < w->granules)
+		w->cells[granule].skipped = 1;
+}
+
 /*
  * Has the level to change? Counting N events leaves an accident of √N: a difference of three times that in this round is a
  * change, and the new level is what was seen. One that has gathered over rounds is a drift, and is followed by a sixteenth.
@@ -199,6 +205,11 @@ static bool relevel(struct trace_cell *c)
 	uint8_t level;
 	bool first;
 
+	if (c->skipped) {
+		c->skipped = 0;
+		c->events = 0;
+		return false;
+	}
 	/* When a granule is first accessed decides where it is put. */
 	first = c->events && !c->known;
 	c->known |= first;

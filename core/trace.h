@@ -54,7 +54,7 @@ enum trace_tag {
 	TRACE_ROUND,  /* ms since the round before. A round is what follows, to the next one */
 	TRACE_LEVELS, /* region, n, n × (granules since the one before, level byte) */
 	TRACE_PAGES, /* region, granule, n, n × (level byte, 64 bytes: bits of pages): how its pages share */
-	TRACE_PLACE, /* region, granule, granules, tier: where it was when the trace began; informative */
+	TRACE_PLACE, /* region, granule, granules, tier: where it was found, until the next one; informative */
 	TRACE_TAGS
 };
 
@@ -78,7 +78,8 @@ struct trace_cell {
 	int64_t error;	 /* what levels have not said yet, events × 16 */
 	uint32_t events; /* in this round */
 	uint8_t level;
-	uint8_t known; /* it has been accessed */
+	uint8_t known;	 /* it has been accessed */
+	uint8_t skipped; /* this round says nothing about it */
 };
 
 struct trace_writer {
@@ -112,6 +113,8 @@ int trace_place(struct trace_writer *w, uint32_t index, uint32_t granule, uint32
 /* A round: begin, samples of any granules (heat's numbers; out of range: ignored), then each region once. */
 int trace_round(struct trace_writer *w, uint64_t clock_ms);
 void trace_sample(struct trace_writer *w, uint32_t granule, uint32_t events);
+/* It was not looked at in this round: its level holds. */
+void trace_skip(struct trace_writer *w, uint32_t granule);
 /*
  * Writes what changed, from granule *at (of the region, in: 0) on; -ENOSPC: flush, and call it again with *at as it
  * is now. Resets the round's events.

@@ -13,6 +13,7 @@
 #include "morsel-bus.h"
 #include "policy-bus.h"
 #include "provision.h"
+#include "record-bus.h"
 #include "stats-bus.h"
 #include "tier-bus.h"
 
@@ -130,6 +131,7 @@ static const struct {
 	{ "ShowPolicy", show_policy_call },
 	{ "SetPolicy", set_policy_call },
 	{ "UnsetPolicy", unset_policy_call },
+	{ "Record", record_call },
 };
 
 static int on_method(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -208,6 +210,8 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_METHOD_WITH_ARGS("UnsetPolicy",
 				SD_BUS_ARGS("s", cgroup, "as", keys, "a{sv}", options),
 				SD_BUS_RESULT("as", warnings), on_method, UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Record", SD_BUS_ARGS("a{sv}", options),
+				SD_BUS_RESULT("h", descriptor), on_method, UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Doctor", SD_BUS_NO_ARGS,
 				SD_BUS_RESULT("aa{sv}", capabilities, "aa{sv}", verbs), on_method,
 				UNPRIVILEGED),

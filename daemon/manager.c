@@ -22,6 +22,7 @@
 #include "policies.h"
 #include "morsel-bus.h"
 #include "provision.h"
+#include "record-bus.h"
 #include "restore.h"
 #include "storage-module-open.h"
 #include "tier-bus.h"
@@ -672,6 +673,7 @@ static int make_parts(struct manager *m)
 	m->connections = g_hash_table_new(NULL, NULL);
 	m->connections_by_bus = g_hash_table_new(NULL, NULL);
 	g_queue_init(&m->listings);
+	g_queue_init(&m->records);
 	stats_init(&m->stats);
 	m->tiering = tiering_new(m);
 	return 0;
@@ -799,6 +801,7 @@ struct manager *manager_free(struct manager *m)
 		jobs_stop(m->jobs);
 	/* Their ends still find everything they report to. */
 	m->tiering = tiering_free(m->tiering);
+	records_free(m);
 	m->moves = worker_pool_free(m->moves);
 	m->admin = worker_pool_free(m->admin);
 	m->policy_files = worker_pool_free(m->policy_files);

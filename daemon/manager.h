@@ -80,6 +80,7 @@ struct manager {
 	struct authority *authority;
 	struct turns *turns; /* whose call is served next */
 	struct tiering *tiering;
+	GQueue records; /* of struct record: what is being recorded, by whom */
 	struct stats stats;
 	GQueue listings; /* of struct listing: pages of List on their way */
 

@@ -133,10 +133,22 @@ uint32_t tiering_account(struct tiering_accounts *a, const struct policy_set *po
 	return account;
 }
 
+static const struct policy_setting *migrate_setting(const struct policy_set *policies,
+						    const char *path)
+{
+	return policy_effective(policies, path[0] ? path : "/", 1u << POLICY_MIGRATE, NULL, NULL);
+}
+
+bool tiering_is_fixed(const struct policy_set *policies, const char *path)
+{
+	const struct policy_setting *s = migrate_setting(policies, path);
+
+	return s && s->number == POLICY_MIGRATE_OFF;
+}
+
 enum policy_migrate tiering_migrate(const struct policy_set *policies, const char *path)
 {
-	const struct policy_setting *s =
-		policy_effective(policies, path[0] ? path : "/", 1u << POLICY_MIGRATE, NULL, NULL);
+	const struct policy_setting *s = migrate_setting(policies, path);
 
 	return s ? (enum policy_migrate)s->number : POLICY_MIGRATE_OFF;
 }

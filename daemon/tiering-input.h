@@ -42,3 +42,5 @@ uint32_t tiering_account(struct tiering_accounts *a, const struct policy_set *po
 
 /* What Migrate says for a cgroup; off where nothing is said. */
 enum policy_migrate tiering_migrate(const struct policy_set *policies, const char *path);
+/* Does a policy say so itself that nothing is moved? */
+bool tiering_is_fixed(const struct policy_set *policies, const char *path);

@@ -38,6 +38,8 @@ static void place_range(struct tiering_round *r, const struct tiering_region *g,
 	while (offset < end) {
 		uint64_t next = MIN(end, (offset / GRANULE_SIZE + 1) * GRANULE_SIZE);
 
+		if (r->seen.tiers)
+			r->seen.tiers[g->first + (uint32_t)(offset / GRANULE_SIZE)] = (uint8_t)tier;
 		plan_place(r->plan, r->heat, g->first + (uint32_t)(offset / GRANULE_SIZE),
 			   offset % GRANULE_SIZE / PAGE, (unsigned int)((next - offset) / PAGE),
 			   tier);
@@ -62,6 +64,16 @@ static void locate(struct tiering_round *r, const struct tiering_region *g)
 	}
 }
 
+/* For recordings, as they are in each round: where all are sampled in turn only, a sample is of several rounds. */
+static void note_events(struct tiering_round *r, uint32_t granule, const struct heat_sample *s)
+{
+	uint64_t events = s ? heat_sample_events(s) * r->portion / 256 : 0;
+
+	/* What was seen was accessed once at least. */
+	r->seen.events[granule] = s ? (uint32_t)MAX(1, (events + HEAT_RATE_ONE / 2) / HEAT_RATE_ONE)
+				    : 0;
+}
+
 static void sample_window(struct tiering_round *r, const struct tiering_region *g, uint64_t offset)
 {
 	uint64_t bits[WINDOW_GRANULES * HEAT_WORDS] = {};
@@ -72,6 +84,7 @@ static void sample_window(struct tiering_round *r, const struct tiering_region *
 		return;
 	for (uint64_t at = 0; at < length; at += GRANULE_SIZE) {
 		const uint64_t *pages = &bits[at / PAGE / 64];
+		uint32_t granule = g->first + (uint32_t)((offset + at) / GRANULE_SIZE);
 		uint64_t any = 0;
 		struct heat_sample s = {
 			.bits = (uint16_t)(MIN(GRANULE_SIZE, length - at) / PAGE),
@@ -81,8 +94,10 @@ static void sample_window(struct tiering_round *r, const struct tiering_region *
 		for (unsigned int i = 0; i < HEAT_WORDS; i++)
 			any |= pages[i];
 		if (any && s.bits > 0)
-			heat_sample(r->heat, g->first + (uint32_t)((offset + at) / GRANULE_SIZE),
-				    &s);
+			heat_sample(r->heat, granule, &s);
+		/* Of the first look nobody knows how long it gathered. */
+		if (r->seen.events && g->settled)
+			note_events(r, granule, any && s.bits > 0 ? &s : NULL);
 	}
 	r->sampled += (length + GRANULE_SIZE - 1) / GRANULE_SIZE;
 }
@@ -106,11 +121,13 @@ static void sample(struct tiering_round *r)
 
 			if (atomic_load(r->stopping))
 				return;
-			if (due && g->present && g->migrate != POLICY_MIGRATE_OFF)
+			if (due && g->present && g->watched)
 				sample_window(r, g, k * GRANULE_SIZE);
 		}
 	}
 	*r->cursor = (*r->cursor + n) % windows;
+	for (unsigned int i = 0; i < r->regions->len; i++)
+		region_at(r, i)->settled = region_at(r, i)->present && region_at(r, i)->watched;
 }
 
 static void plan(struct tiering_round *r)
@@ -158,8 +175,14 @@ void tiering_round_run(struct work *w)
 			plan_clear(r->plan, g->first, g->granules);
 			g->fresh = false;
 		}
-		if (g->present)
-			locate(r, g);
+		if (!g->present)
+			continue;
+		if (r->seen.events)
+			for (uint32_t k = g->first; k < g->first + g->granules; k++) {
+				r->seen.events[k] = TIERING_NOT_SEEN;
+				r->seen.tiers[k] = PLAN_ABSENT;
+			}
+		locate(r, g);
 	}
 	for (unsigned int i = 0; i < r->tiers.n; i++)
 		for (unsigned int k = 0; k < r->regions->len; k++) {
@@ -174,7 +197,9 @@ void tiering_round_run(struct work *w)
 			break;
 		}
 	sample(r);
-	if (!atomic_load(r->stopping))
+	for (unsigned int i = 0; i < r->recordings->len && !atomic_load(r->stopping); i++)
+		recording_round(r->recordings->pdata[i], r, now_monotonic() / 1000);
+	if (r->plans && !atomic_load(r->stopping))
 		plan(r);
 	r->cpu_usec = now_of(CLOCK_THREAD_CPUTIME_ID) - cpu;
 }

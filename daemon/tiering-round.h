@@ -5,6 +5,7 @@
 
 #include "core/plan.h"
 #include "morsel.h"
+#include "recording.h"
 #include "tiering-input.h"
 #include "worker.h"
 
@@ -20,11 +21,24 @@ struct tiering_region {
 	uint32_t account;
 	uint32_t allow; /* bit: tier's index; 0: anywhere */
 	enum policy_migrate migrate;
+	bool fixed;   /* a policy says Migrate=off */
+	bool watched; /* it is sampled: somebody wants it moved, or recorded */
+	bool settled; /* it was sampled in the round before: what is seen is of one round */
 	bool fresh;   /* nothing is known of it */
 	bool present; /* of this round */
 };
 
 #define TIERING_MOVES 256
+/* Between rounds, at least. */
+#define TIERING_PERIOD_MIN_MS 1000
+
+/* What a round has seen, by granule, for recordings; NULL while there are none. */
+#define TIERING_NOT_SEEN UINT32_MAX
+struct tiering_seen {
+	uint32_t *
+		events; /* accesses, for each of the rounds since it was looked at; or not looked at */
+	uint8_t *tiers; /* the round's numbers, or PLAN_ABSENT */
+};
 
 struct tiering_round {
 	struct work work; /* first */
@@ -39,6 +53,9 @@ struct tiering_round {
 	uint32_t portion;   /* of 256: what of them is sampled in this round … */
 	uint32_t *cursor;   /* … from this window of 1 GiB on; the tiering's */
 	uint64_t budget_pages;
+	bool plans;		  /* else it only looks */
+	struct tiering_seen seen; /* the tiering's */
+	GPtrArray *recordings;	  /* of struct recording *, borrowed */
 
 	/* What came of it. */
 	uint64_t cpu_usec, sampled;

@@ -13,7 +13,7 @@
 #include "tiering-round.h"
 
 /* Between rounds; the sampler's cost makes it longer. */
-#define PERIOD_MIN_MS 1000
+#define PERIOD_MIN_MS TIERING_PERIOD_MIN_MS
 #define PERIOD_MAX_MS 60000
 #define CPU_CEILING_PPM 10000 /* 1 % */
 
@@ -28,8 +28,9 @@ struct tiering {
 	struct worker_pool *pool; /* one thread */
 	sd_event_source *timer;
 	atomic_bool stopping;
-	bool busy;   /* a round or its moves are on their way */
-	bool wanted; /* some morsel's policy wants it */
+	bool busy;     /* a round or its moves are on their way */
+	bool sampling; /* a round is */
+	bool wanted;   /* some morsel's policy wants it */
 
 	void *heat_memory, *plan_memory;
 	struct heat heat;
@@ -40,6 +41,8 @@ struct tiering {
 	GPtrArray *regions; /* of struct tiering_region *, by first */
 	struct tiering_round *round;
 	uint64_t rounds;
+	GPtrArray *recordings; /* of struct recording * */
+	struct tiering_seen seen;
 };
 
 /* ---- regions ---- */
@@ -85,6 +88,14 @@ static bool can_be_watched(const struct morsel *m)
 	return m->object && !m->destroyed && m->storage->ops->harvest;
 }
 
+static bool is_recorded(const struct tiering *t, const struct morsel *m)
+{
+	for (unsigned int i = 0; i < t->recordings->len; i++)
+		if (recording_wants(t->recordings->pdata[i], m))
+			return true;
+	return false;
+}
+
 static uint32_t allowed_tiers(const struct morsel *m, const struct tiering_tiers *tiers)
 {
 	uint32_t allow = 0;
@@ -110,6 +121,8 @@ static void take_region(struct tiering *t, struct tiering_round *r, struct morse
 	g->present = true;
 	g->morsel = morsel_ref(m);
 	g->migrate = tiering_migrate(t->manager->policies, m->account);
+	g->fixed = tiering_is_fixed(t->manager->policies, m->account);
+	g->watched = g->migrate != POLICY_MIGRATE_OFF || is_recorded(t, m);
 	g->account = tiering_account(&r->accounts, t->manager->policies, &r->tiers, m->account);
 	g->allow = allowed_tiers(m, &r->tiers);
 	t->wanted |= g->migrate != POLICY_MIGRATE_OFF;
@@ -138,12 +151,51 @@ static void let_regions_go(struct tiering *t)
 	}
 }
 
+/* ---- recordings ---- */
+
+/* What rounds note for them is there while there are any. */
+static bool make_seen(struct tiering *t)
+{
+	if (t->recordings->len == 0) {
+		g_clear_pointer(&t->seen.events, g_free);
+		g_clear_pointer(&t->seen.tiers, g_free);
+		return true;
+	}
+	if (!t->seen.events)
+		t->seen.events = g_try_new(uint32_t, t->granules);
+	if (!t->seen.tiers)
+		t->seen.tiers = g_try_malloc(t->granules);
+	return t->seen.events && t->seen.tiers;
+}
+
+/* Only while no round has it. */
+static void end_recording(struct tiering *t, struct recording *rec)
+{
+	g_ptr_array_remove(t->recordings, rec);
+	recording_flush(rec);
+	rec->news(rec, true, rec->userdata);
+}
+
+static void tell_recordings(struct tiering *t)
+{
+	for (unsigned int i = t->recordings->len; i-- > 0;) {
+		struct recording *rec = t->recordings->pdata[i];
+
+		if (rec->ending || rec->result < 0)
+			end_recording(t, rec);
+		else
+			rec->news(rec, false, rec->userdata);
+	}
+}
+
 /* ---- rounds ---- */
 
 static void round_free(struct tiering_round *r)
 {
 	if (r->plan_regions)
 		g_array_unref(r->plan_regions);
+	if (r->recordings)
+		g_ptr_array_unref(r->recordings);
 	tiering_accounts_done(&r->accounts);
 	tiering_tiers_done(&r->tiers);
 	g_free(r);
@@ -153,7 +205,7 @@ static void rest(struct tiering *t, uint64_t ms)
 {
 	if (atomic_load(&t->stopping))
 		return;
-	if (!t->wanted) {
+	if (!t->wanted && t->recordings->len == 0) {
 		sd_event_source_set_enabled(t->timer, SD_EVENT_OFF);
 		return;
 	}
@@ -195,6 +247,7 @@ static void round_done(struct work *w, bool ran)
 	struct tiering *t = r->tiering;
 	uint64_t now = now_monotonic();
 
+	t->sampling = false;
 	if (ran) {
 		log_line(LOG_DEBUG, LOG_TIERING, NULL,
 			 "round %" PRIu64 ": %u morsels, %" PRIu64
@@ -205,6 +258,7 @@ static void round_done(struct work *w, bool ran)
 			 r->cpu_usec);
 		t->period_ms = heat_pace_next(&t->pace, r->cpu_usec, (now - t->last_usec) / 1000);
 	}
+	tell_recordings(t);
 	if (!ran || atomic_load(&t->stopping) || r->planned.moves == 0 ||
 	    !tiering_moves_start(t->manager, t->pool, r, &t->stopping, moves_ended, t))
 		round_ended(t);
@@ -243,8 +297,15 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 	struct tiering_round *r;
 
 	sd_event_source_set_enabled(t->timer, SD_EVENT_OFF);
-	if (t->busy || atomic_load(&t->stopping) || !make_heat(t))
+	if (t->busy || atomic_load(&t->stopping))
 		return 0;
+	if (!make_heat(t) || !make_seen(t)) {
+		for (unsigned int i = 0; i < t->recordings->len; i++)
+			((struct recording *)t->recordings->pdata[i])->result = -ENOMEM;
+		tell_recordings(t);
+		rest(t, PERIOD_MAX_MS);
+		return 0;
+	}
 	r = g_new0(struct tiering_round, 1);
 	r->tiering = t;
 	tiering_tiers_init(&r->tiers, t->manager->inventory);
@@ -253,15 +314,21 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 	take_regions(t, r);
 	/* One that nothing is charged to, for the planner wants one. */
 	tiering_account(&r->accounts, t->manager->policies, &r->tiers, "");
-	if (!t->wanted || r->tiers.n_initiators == 0) {
+	r->plans = t->wanted && r->tiers.n_initiators > 0;
+	if (!r->plans && t->recordings->len == 0) {
 		round_ended(t);
 		return 0;
 	}
-	t->busy = true;
+	t->busy = t->sampling = true;
 	t->last_usec = now_monotonic();
 	r->heat = &t->heat;
 	r->plan = &t->plan;
 	r->regions = t->regions;
+	/* Those that begin or end meanwhile do so behind it. */
+	r->recordings = g_ptr_array_copy(t->recordings, NULL, NULL);
+	for (unsigned int i = 0; i < r->recordings->len; i++)
+		recording_prepare(r->recordings->pdata[i], r);
+	r->seen = t->seen;
 	r->stopping = &t->stopping;
 	r->cursor = &t->cursor;
 	r->portion = t->pace.portion;
@@ -285,6 +352,7 @@ struct tiering *tiering_new(struct manager *manager)
 
 	t->manager = manager;
 	t->regions = g_ptr_array_new_with_free_func(g_free);
+	t->recordings = g_ptr_array_new();
 	t->period_ms = PERIOD_MIN_MS;
 	heat_pace_init(&t->pace, PERIOD_MIN_MS, PERIOD_MAX_MS, CPU_CEILING_PPM);
 	if (worker_pool_new(manager->event, "morsel-tiering", 1, &t->pool) < 0 ||
@@ -309,6 +377,11 @@ struct tiering *tiering_free(struct tiering *t)
 		return NULL;
 	tiering_stop(t);
 	t->pool = worker_pool_free(t->pool);
+	while (t->recordings->len > 0)
+		end_recording(t, t->recordings->pdata[0]);
+	g_ptr_array_unref(t->recordings);
+	g_free(t->seen.events);
+	g_free(t->seen.tiers);
 	sd_event_source_disable_unref(t->timer);
 	g_ptr_array_unref(t->regions);
 	g_free(t->heat_memory);
@@ -322,10 +395,34 @@ void tiering_wake(struct tiering *t)
 	int enabled = SD_EVENT_ON;
 
 	if (!t || t->busy || atomic_load(&t->stopping) ||
-	    policy_set_is_empty(t->manager->policies) ||
+	    (policy_set_is_empty(t->manager->policies) && t->recordings->len == 0) ||
 	    (sd_event_source_get_enabled(t->timer, &enabled) >= 0 && enabled != SD_EVENT_OFF))
 		return;
 	/* Whether anything wants it is seen then. */
 	t->wanted = true;
 	rest(t, PERIOD_MIN_MS);
+}
+
+bool tiering_can_watch(const struct manager *manager)
+{
+	return manager->node->ops->harvest || (manager->module && manager->module->ops->harvest);
+}
+
+void tiering_record(struct tiering *t, struct recording *rec)
+{
+	uint64_t since_ms = (now_monotonic() - t->last_usec) / 1000;
+	int enabled = SD_EVENT_OFF;
+
+	g_ptr_array_add(t->recordings, rec);
+	/* At once, where there have been no rounds: the first one only begins to look. */
+	if (!t->busy && !atomic_load(&t->stopping) &&
+	    (sd_event_source_get_enabled(t->timer, &enabled) < 0 || enabled == SD_EVENT_OFF))
+		rest(t, since_ms >= PERIOD_MIN_MS ? 0 : PERIOD_MIN_MS - since_ms);
+}
+
+void tiering_end_record(struct tiering *t, struct recording *rec)
+{
+	rec->ending = true;
+	if (!t->sampling)
+		end_recording(t, rec);
 }

@@ -8,13 +8,14 @@
 #include "morsel.h"
 
 struct manager;
+struct recording;
 
 /*
  * The daemon places memory by itself: rounds of samples (core/heat), plans (core/plan) and moves, for morsels whose
  * cgroup's policy says Migrate=on (or dry-run: everything but the moves) and whose storage can tell what is accessed.
  * docs/placement.md has the model, docs/tiering.md how it is driven. Event loop's thread only.
  *
- * While no policy says so there is no round, and no timer.
+ * While no policy says so, and nothing is recorded, there is no round, and no timer.
  */
 struct tiering;
 
@@ -25,3 +26,13 @@ void tiering_stop(struct tiering *t);
 struct tiering *tiering_free(struct tiering *t); /* takes NULL, returns NULL */
 /* Policies, tiers or morsels have changed: perhaps there is something to do now. Cheap; t may be NULL. */
 void tiering_wake(struct tiering *t);
+
+/* Can it be told of any morsel what is accessed? */
+bool tiering_can_watch(const struct manager *manager);
+/*
+ * From the next round on rec gets what is seen of the morsels that it wants, whatever their policies say. Lent until its news()
+ * has been called with last.
+ */
+void tiering_record(struct tiering *t, struct recording *rec);
+/* No more: the last news() comes now, or behind the round that is under way. */
+void tiering_end_record(struct tiering *t, struct recording *rec);

@@ -62,6 +62,8 @@ static void administer(sd_bus *bus)
 	sd_bus_message_unref(must_call(bus, "Reload", ""));
 	sd_bus_message_unref(must_call(bus, "Dump", ""));
 	sd_bus_message_unref(must_call(bus, "Quota", "a{sv}", 1, "owner", "u", OTHER));
+	/* Allowed; without the module there is nothing to record. */
+	must_fail(bus, "NotSupported", "not in use", "Record", "a{sv}", 1, "all", "b", 1);
 	sd_bus_message_unref(must_call(bus, "Move", "ssa{sv}", "daemon:y", "dram0", 0));
 	sd_bus_message_unref(must_call(bus, "SetAccess", "sa{sv}", "daemon:x", 2, "owner", "u",
 				       NOBODY, "group", "u", 4242));
@@ -82,12 +84,12 @@ static void test_allowed(void)
 	as_user(OTHER, use_own);
 	must_have_asked(0, NULL);
 	as_user(NOBODY, administer);
-	must_have_asked(7, "org.parperos.morsel.manage-others of :1.");
+	must_have_asked(8, "org.parperos.morsel.manage-others of :1.");
 	{
 		autobus *bus = harness_connect_bus(h);
 
 		sd_bus_message_unref(must_call(bus, "Reload", ""));
-		must_have_asked(7, NULL); /* root */
+		must_have_asked(8, NULL); /* root */
 	}
 	end();
 }
@@ -98,6 +100,9 @@ static void must_be_refused(sd_bus *bus, const char *why)
 	g_autofree char *move = g_strdup_printf("only daemon and root may move 'y'|%s", why);
 
 	must_fail(bus, "AccessDenied", words, "Reload", "");
+	must_fail(bus, "AccessDenied", "only root may record others' morsels", "Record", "a{sv}", 1,
+		  "all", "b", 1);
+	must_fail(bus, "NotSupported", "not in use", "Record", "a{sv}", 0);
 	must_fail(bus, "AccessDenied", move, "Move", "ssa{sv}", "daemon:y", "dram0", 0);
 	/* The same whether it is there or not. */
 	must_fail(bus, "NoSuchMorsel", "no morsel 'daemon:x'", "Destroy", "s", "daemon:x");
@@ -141,7 +146,7 @@ static void test_refused(void)
 	begin(FAKE_POLKIT_NO);
 	as_user(OTHER, create_x);
 	as_user(NOBODY, refused);
-	must_have_asked(5, "org.parperos.morsel.manage-others of");
+	must_have_asked(6, "org.parperos.morsel.manage-others of");
 	fake_polkit_set(polkit, FAKE_POLKIT_CHALLENGE);
 	as_user(NOBODY, challenged);
 	fake_polkit_set(polkit, FAKE_POLKIT_YES);

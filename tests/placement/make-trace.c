@@ -63,6 +63,13 @@ int main(int argc, char **argv)
 		workload_init(&w[i], EACH, false);
 	for (unsigned round = 0; round < 300; round++) {
 		trace_round(&writer, 1000 + round * 1000);
+		/* The first one is on slow0 and half of it moves in the middle of the time; the second one stays on fast0. */
+		if (round == 0) {
+			trace_place(&writer, 0, 0, EACH, 1);
+			trace_place(&writer, 1, 0, EACH, 0);
+		} else if (round == 150) {
+			trace_place(&writer, 0, 0, EACH / 2, 0);
+		}
 		for (uint32_t i = 0; i < 2; i++) {
 			uint32_t at = 0;
 

@@ -75,6 +75,38 @@ static void test_levels(void)
 	CHECK(trace_level(UINT64_MAX) == 255);
 }
 
+/* What was not looked at keeps its level, and what was counted of it before is forgotten. */
+static void test_skip(void)
+{
+	const struct plan_region region = { .pages = 2 * HEAT_PAGES };
+	struct trace_reader reader;
+	struct trace_event e;
+	unsigned n = 0, granules[8] = {};
+
+	start();
+	trace_region(&writer, 0, &region, "a", 1);
+	for (unsigned round = 0; round < 4; round++) {
+		trace_round(&writer, 1000 + round * 1000);
+		if (round != 2) {
+			trace_sample(&writer, 0, 100);
+			trace_sample(&writer, 1, 100);
+		} else {
+			trace_sample(&writer, 0, 7);
+			trace_skip(&writer, 0);
+		}
+		levels(0, &region);
+	}
+	flush();
+	CHECK(trace_open(&reader, file.data, file.size) == 0);
+	while (trace_next(&reader, &e) > 0)
+		if (e.tag == TRACE_LEVELS && n < 8)
+			granules[n++] = e.granule;
+	CHECK(reader.end == TRACE_GOOD);
+	/* Both, then the second one down and up again. */
+	CHECK(n == 4 && granules[0] == 0 && granules[1] == 1 && granules[2] == 1 &&
+	      granules[3] == 1);
+}
+
 /* Rounds of Poisson noise about some means: few records, and the means are kept. */
 static void test_noise(void)
 {
@@ -498,6 +530,7 @@ static void test_replay(const char *name, double within,
 int main(void)
 {
 	test_levels();
+	test_skip();
 	test_noise();
 	test_round_trip();
 	test_cut();
