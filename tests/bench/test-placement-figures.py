@@ -62,6 +62,10 @@ def main(program):
     for name, value in EXPECTED.items():
         if abs(found[NAME + name] - value) > 0.001 * max(1, value):
             sys.exit(f"{name}: {found[NAME + name]}, not {value}")
+    # What it settles at is nothing to have come to.
+    done = figures(program, COUNTS.replace("interval 6 0:40 8:60", "interval 6 0:4 8:96").replace("interval 7 0:40 8:60", "interval 7 0:4 8:96"), TOLD)
+    if NAME + "converge_accesses 400\n" not in done.stdout:
+        sys.exit(f"{done.stdout}{done.stderr}")
     # A peer's run of the same workload stands beside it.
     done = figures(program, COUNTS + COUNTS, TOLD, TOLD | {"system": "numab", "own": {}, "vmstat": {"pgmigrate_success": 7}})
     if NAME + "memory_time_to_numab 1.0000" not in done.stdout or "numab.moves 7\n" not in done.stdout:
