@@ -218,6 +218,29 @@ int cli_get(struct cli *cli, const char *method, json_t **ret_json)
 	return r < 0 ? cli_fail_message(method, r) : STATUS_OK;
 }
 
+int cli_get_placement(struct cli *cli, const char *cgroup, uint32_t limit, json_t **ret_json)
+{
+	g_autoptr(sd_bus_message) m = NULL, reply = NULL;
+	int r, status = cli_message(cli, "Placement", &m);
+
+	if (status != STATUS_OK)
+		return status;
+	r = options_open(m);
+	if (r >= 0 && cgroup)
+		r = options_string(m, "cgroup", cgroup);
+	if (r >= 0)
+		r = options_u32(m, "limit", limit);
+	if (r >= 0)
+		r = options_close(m);
+	if (r < 0)
+		return cli_fail_message("Placement", r);
+	status = cli_call(cli, m, &reply);
+	if (status != STATUS_OK)
+		return status;
+	r = message_to_json(reply, ret_json);
+	return r < 0 ? cli_fail_message("Placement", r) : STATUS_OK;
+}
+
 int options_open(sd_bus_message *m)
 {
 	return sd_bus_message_open_container(m, 'a', "{sv}");

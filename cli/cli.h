@@ -45,7 +45,8 @@ extern const struct verb *const verbs[];
 extern const struct verb verb_tiers, verb_tier_show, verb_tier_provision, verb_tier_unprovision,
 	verb_list, verb_create, verb_show, verb_move, verb_destroy, verb_explain, verb_jobs,
 	verb_policy_list, verb_policy_show, verb_policy_set, verb_policy_unset, verb_quota,
-	verb_chmod, verb_chown, verb_stats, verb_record, verb_report, verb_simulate, verb_doctor;
+	verb_chmod, verb_chown, verb_stats, verb_top, verb_record, verb_report, verb_simulate,
+	verb_doctor;
 
 /* Print "morselctl: …" to stderr, control characters escaped, and return status. */
 int cli_fail(int status, const char *format, ...) G_GNUC_PRINTF(2, 3);
@@ -106,6 +107,13 @@ int cli_error_status(struct cli *cli, int r, const sd_bus_error *e, char **ret_t
 int cli_fail_message(const char *what, int r);
 /* Manager method without arguments, first value of the reply as JSON. */
 int cli_get(struct cli *cli, const char *method, json_t **ret_json);
+/* Placement(options): of one cgroup, or NULL; of at most so many morsels. */
+int cli_get_placement(struct cli *cli, const char *cgroup, uint32_t limit, json_t **ret_json);
+/* "/system.slice", also where the directory in cgroupfs was given, or no '/' before it or one too many behind it. */
+char *cli_cgroup_path(const char *s);
+/* ShowPolicy(cgroup), and how it is printed. */
+int cli_get_policy(struct cli *cli, const char *cgroup, json_t **ret_json);
+void print_policy(json_t *policy);
 
 /* --- Jobs ------------------------------------------------------------------------------------ */
 
@@ -184,3 +192,4 @@ void table_row(struct table *t);		    /* begin the next */
 void table_cell(struct table *t, const char *text); /* escaped here */
 void table_cell_take(struct table *t, char *text);  /* the same, frees text */
 void table_print_free(struct table *t);
+char *table_string_free(struct table *t); /* lines, not wrapped; to be freed */

@@ -7,12 +7,31 @@
 #include "cli.h"
 
 const struct verb *const verbs[] = {
-	&verb_tiers,	   &verb_tier_show,   &verb_tier_provision, &verb_tier_unprovision,
-	&verb_list,	   &verb_create,      &verb_show,	    &verb_move,
-	&verb_jobs,	   &verb_chmod,	      &verb_chown,	    &verb_destroy,
-	&verb_policy_list, &verb_policy_show, &verb_policy_set,	    &verb_policy_unset,
-	&verb_quota,	   &verb_stats,	      &verb_explain,	    &verb_record,
-	&verb_report,	   &verb_simulate,    &verb_doctor,	    NULL,
+	&verb_tiers,
+	&verb_tier_show,
+	&verb_tier_provision,
+	&verb_tier_unprovision,
+	&verb_list,
+	&verb_create,
+	&verb_show,
+	&verb_move,
+	&verb_jobs,
+	&verb_chmod,
+	&verb_chown,
+	&verb_destroy,
+	&verb_policy_list,
+	&verb_policy_show,
+	&verb_policy_set,
+	&verb_policy_unset,
+	&verb_quota,
+	&verb_stats,
+	&verb_top,
+	&verb_explain,
+	&verb_record,
+	&verb_report,
+	&verb_simulate,
+	&verb_doctor,
+	NULL,
 };
 
 static void print_help(FILE *f)

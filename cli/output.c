@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <libsmartcols.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -152,4 +153,19 @@ void table_print_free(struct table *t)
 	}
 	scols_unref_table(t->scols);
 	g_free(t);
+}
+
+char *table_string_free(struct table *t)
+{
+	char *text = NULL, *copy;
+
+	/* The caller cuts; smartcols would make columns smaller. */
+	scols_table_set_termforce(t->scols, SCOLS_TERMFORCE_NEVER);
+	if (scols_print_table_to_string(t->scols, &text) < 0)
+		g_error("out of memory");
+	copy = g_strdup(text ? text : "");
+	free(text);
+	scols_unref_table(t->scols);
+	g_free(t);
+	return copy;
 }

@@ -57,6 +57,92 @@ static void print_ranges(json_t *ranges)
 		puts("\nSome ranges are estimated from samples; --exact looks at every page.");
 }
 
+/* --- a cgroup -------------------------------------------------------------------------------- */
+
+static double ms(const json_t *placement, const char *key)
+{
+	return (double)get_i64(placement, key) / 1e6;
+}
+
+static void print_morsels(json_t *placement)
+{
+	struct table *t = table_new();
+	json_t *m;
+	size_t i;
+
+	table_column(t, "MORSEL");
+	table_column_right(t, "SIZE");
+	table_column(t, "MIGRATE");
+	table_column_right(t, "ACCESSES/S");
+	table_column(t, "TIERS");
+	json_array_foreach(get_array(placement, "morsels"), i, m)
+	{
+		table_row(t);
+		table_cell_take(t, g_strdup_printf("%" PRIu64 ":%s", get_u64(m, "owner"),
+						   get_string(m, "name")));
+		table_cell_take(t, format_bytes(get_u64(m, "size_bytes")));
+		table_cell(t, get_string(m, "migrate"));
+		table_cell_take(t, g_strdup_printf("%" PRIu64, get_u64(m, "accesses_per_s")));
+		table_cell_take(t, format_bytes_by(get_object(m, "tiers")));
+	}
+	table_print_free(t);
+}
+
+static void print_cgroup(json_t *policy, json_t *placement)
+{
+	json_t *problem;
+	size_t i;
+
+	print_policy(policy);
+	if (get_bool(placement, "active"))
+		putchar('\n');
+	if (json_array_size(get_array(placement, "morsels")) > 0)
+		print_morsels(placement);
+	else if (get_bool(placement, "active"))
+		puts("None of the morsels that are watched is of this cgroup (or none that you may see).");
+	if (!get_bool(placement, "active"))
+		puts("\nNothing is moved by itself: that is for morsels of the kernel module whose cgroup has"
+		     " Migrate=on.");
+	else
+		printf("\nThe daemon has made %" PRIu64
+		       " moves by itself, for all cgroups, in %" PRIu64 " rounds; %" PRIu64
+		       " of them could be watched to the end: expected %.3f ms,"
+		       " observed %.3f ms.\n"
+		       "\"morselctl explain MORSEL\" says it of each range.\n",
+		       get_u64(placement, "moves"), get_u64(placement, "rounds"),
+		       get_u64(placement, "observed_moves"), ms(placement, "expected_gain_ns"),
+		       ms(placement, "observed_gain_ns"));
+	json_array_foreach(get_array(placement, "problems"), i, problem)
+	{
+		g_autofree char *text = escape(json_string_value(problem));
+
+		printf("Problem: %s\n", text);
+	}
+}
+
+static int explain_cgroup(struct cli *cli, const char *argument)
+{
+	g_autofree char *cgroup = cli_cgroup_path(argument);
+	g_autoptr(json_t) policy = NULL, placement = NULL, both = NULL;
+	int status = cli_get_policy(cli, cgroup, &policy);
+
+	if (status == STATUS_OK)
+		status = cli_get_placement(cli, cgroup, 1000, &placement);
+	if (status != STATUS_OK)
+		return status;
+	if (!cli->json) {
+		print_cgroup(policy, placement);
+		return STATUS_OK;
+	}
+	both = json_object();
+	json_object_set(both, "policy", policy);
+	json_object_set(both, "placement", placement);
+	print_json(both);
+	return STATUS_OK;
+}
+
+/* --- a morsel -------------------------------------------------------------------------------- */
+
 static int run_explain(struct cli *cli, const struct verb *verb, int argc, char **argv)
 {
 	g_autofree char *range = NULL;
@@ -77,8 +163,13 @@ static int run_explain(struct cli *cli, const struct verb *verb, int argc, char 
 	status = cli_parse(cli, verb, entries, argc, argv, &arguments);
 	if (status == STATUS_OK && range)
 		status = cli_parse_range(verb, range, &offset, &length);
+	if (status == STATUS_OK && arguments[0][0] == '/' && (range || exact))
+		return cli_usage(verb, "--range and --exact are for morsels");
 	if (status == STATUS_OK)
 		status = cli_connect(cli);
+	/* Names of morsels have no '/'. */
+	if (status == STATUS_OK && arguments[0][0] == '/')
+		return explain_cgroup(cli, arguments[0]);
 	if (status == STATUS_OK)
 		status = cli_message(cli, "Explain", &m);
 	if (status != STATUS_OK)
@@ -111,8 +202,8 @@ static int run_explain(struct cli *cli, const struct verb *verb, int argc, char 
 
 const struct verb verb_explain = {
 	.name = "explain",
-	.arguments = "MORSEL",
-	.summary = "For each range of a morsel: on which tier it lies, and why",
+	.arguments = "MORSEL|CGROUP",
+	.summary = "Of each range of a morsel, or of a cgroup: where it lies, and why",
 	.min = 1,
 	.max = 1,
 	.run = run_explain,

@@ -5,8 +5,7 @@
 
 #define PAGE 1000
 
-/* "/system.slice", also where the directory in cgroupfs was given, or no '/' before it or one too many behind it. */
-static char *cgroup_path(const char *s)
+char *cli_cgroup_path(const char *s)
 {
 	static const char mount[] = "/sys/fs/cgroup";
 	char *path;
@@ -144,7 +143,7 @@ static void print_settings(json_t *policy)
 	table_print_free(t);
 }
 
-static void print_policy(json_t *policy)
+void print_policy(json_t *policy)
 {
 	g_autofree char *cgroup = escape(get_string(policy, "cgroup"));
 	json_t *used = get_object(policy, "tiers_used");
@@ -164,31 +163,39 @@ static void print_policy(json_t *policy)
 	print_notes(get_array(policy, "warnings"));
 }
 
-static int run_show(struct cli *cli, const struct verb *verb, int argc, char **argv)
+int cli_get_policy(struct cli *cli, const char *cgroup, json_t **ret_json)
 {
 	g_autoptr(sd_bus_message) m = NULL, reply = NULL;
-	g_autoptr(json_t) policy = NULL;
-	g_auto(GStrv) arguments = NULL;
-	g_autofree char *cgroup = NULL;
-	int r, status;
+	int r, status = cli_message(cli, "ShowPolicy", &m);
 
-	status = cli_parse(cli, verb, NULL, argc, argv, &arguments);
-	if (status == STATUS_OK)
-		status = cli_connect(cli);
-	if (status == STATUS_OK)
-		status = cli_message(cli, "ShowPolicy", &m);
 	if (status != STATUS_OK)
 		return status;
-	cgroup = cgroup_path(arguments[0]);
 	r = sd_bus_message_append(m, "s", cgroup);
 	if (r < 0)
 		return cli_fail_message("ShowPolicy", r);
 	status = cli_call(cli, m, &reply);
 	if (status != STATUS_OK)
 		return status;
-	r = message_to_json(reply, &policy);
-	if (r < 0)
-		return cli_fail_message("ShowPolicy", r);
+	r = message_to_json(reply, ret_json);
+	return r < 0 ? cli_fail_message("ShowPolicy", r) : STATUS_OK;
+}
+
+static int run_show(struct cli *cli, const struct verb *verb, int argc, char **argv)
+{
+	g_autoptr(json_t) policy = NULL;
+	g_auto(GStrv) arguments = NULL;
+	g_autofree char *cgroup = NULL;
+	int status;
+
+	status = cli_parse(cli, verb, NULL, argc, argv, &arguments);
+	if (status == STATUS_OK)
+		status = cli_connect(cli);
+	if (status != STATUS_OK)
+		return status;
+	cgroup = cli_cgroup_path(arguments[0]);
+	status = cli_get_policy(cli, cgroup, &policy);
+	if (status != STATUS_OK)
+		return status;
 	if (cli->json)
 		print_json(policy);
 	else
@@ -224,7 +231,7 @@ static int change(struct cli *cli, const char *method, char **arguments, bool ru
 {
 	g_autoptr(sd_bus_message) m = NULL, reply = NULL;
 	g_autoptr(json_t) warnings = NULL;
-	g_autofree char *cgroup = cgroup_path(arguments[0]);
+	g_autofree char *cgroup = cli_cgroup_path(arguments[0]);
 	bool sets = strcmp(method, "SetPolicy") == 0;
 	int r, status;
 

@@ -30,6 +30,7 @@ static struct config *config_new(void)
 	struct config *c = g_new0(struct config, 1);
 
 	c->job_threads = 1;
+	c->sampling_cpu = 1;
 	c->quotas = g_ptr_array_new_with_free_func(config_quota_free);
 	config_quota_defaults(&c->user_limits, c->quotas);
 	c->default_prefer = g_ptr_array_new_with_free_func(g_free);
@@ -81,6 +82,12 @@ static int daemon_key(struct config *c, const char *key, const char *value, char
 
 	if (strcmp(key, "MoveBandwidth") == 0)
 		return config_take_size(value, 0, &c->move_bandwidth, message);
+	if (strcmp(key, "SamplingCPU") == 0) {
+		r = config_take_u64(value, 1, 100, &n, message);
+		if (r == 0)
+			c->sampling_cpu = (unsigned int)n;
+		return r;
+	}
 	if (strcmp(key, "JobThreads") == 0) {
 		r = config_take_u64(value, 1, 8, &n, message);
 		if (r == 0)
@@ -89,7 +96,7 @@ static int daemon_key(struct config *c, const char *key, const char *value, char
 	}
 	if (strcmp(key, "Storage") == 0)
 		return take_storage(c, value, message);
-	return unknown_key("MoveBandwidth, JobThreads, Storage", message);
+	return unknown_key("MoveBandwidth, SamplingCPU, JobThreads, Storage", message);
 }
 
 static int take_prefer(struct config *c, const char *value, char **message)

@@ -15,6 +15,7 @@
  * morseld.conf and its drop-ins (docs/morseld.conf.5 has the same list):
  *
  *   [daemon]
+ *   SamplingCPU=1            percent of one CPU, at most, for sampling accesses and planning; 1 to 100
  *   MoveBandwidth=0          bytes a second all moves together may copy, 0: no limit
  *   JobThreads=1             1..8
  *   Storage=auto             auto: the module's if it is there; module: or nothing; node: never
@@ -68,6 +69,7 @@ enum storage_wish {
 };
 
 struct config {
+	unsigned int sampling_cpu; /* percent of one CPU */
 	uint64_t move_bandwidth;
 	unsigned int job_threads;
 	enum storage_wish storage;

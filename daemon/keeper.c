@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "id-hash.h"
 #include "keeper-io.h"
 #include "keeper.h"
 #include "log.h"
@@ -57,16 +58,6 @@ struct keeper {
 	sd_event_source *io, *pump, *wait, *stall, *retry;
 	uint64_t delay_usec;
 };
-
-static guint id_hash(gconstpointer p)
-{
-	return ((const sd_id128_t *)p)->qwords[0]; /* random bits */
-}
-
-static gboolean id_equal(gconstpointer a, gconstpointer b)
-{
-	return sd_id128_equal(*(const sd_id128_t *)a, *(const sd_id128_t *)b);
-}
 
 static void kept_free(gpointer p)
 {

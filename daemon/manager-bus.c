@@ -11,6 +11,7 @@
 #include "manager-bus.h"
 #include "manager.h"
 #include "morsel-bus.h"
+#include "placement-bus.h"
 #include "policy-bus.h"
 #include "provision.h"
 #include "record-bus.h"
@@ -121,6 +122,7 @@ static const struct {
 	{ "ListJobs", list_jobs_call },
 	{ "Reload", reload_call },
 	{ "Stats", stats_call },
+	{ "Placement", placement_call },
 	{ "Doctor", doctor_call },
 	{ "Dump", dump_call },
 	{ "Quota", quota_call },
@@ -212,6 +214,8 @@ static const sd_bus_vtable vtable[] = {
 				SD_BUS_RESULT("as", warnings), on_method, UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Record", SD_BUS_ARGS("a{sv}", options),
 				SD_BUS_RESULT("h", descriptor), on_method, UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Placement", SD_BUS_ARGS("a{sv}", options),
+				SD_BUS_RESULT("a{sv}", placement), on_method, UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Doctor", SD_BUS_NO_ARGS,
 				SD_BUS_RESULT("aa{sv}", capabilities, "aa{sv}", verbs), on_method,
 				UNPRIVILEGED),

@@ -224,7 +224,7 @@ static int append_defaults(sd_bus_message *m, const struct manager *manager,
 		{ POLICY_WEIGHT, POLICY_WEIGHT, "Weight", G_STRINGIFY(POLICY_WEIGHT_DEFAULT), "" },
 		{ POLICY_PAGE_SIZE, POLICY_PAGE_SIZE, "PageSize",
 		  c->default_page_size == 4096 ? "4K" : "2M", manager->options.config_path },
-		{ POLICY_MIGRATE, POLICY_MIGRATE, "Migrate", "on", "" },
+		{ POLICY_MIGRATE, POLICY_MIGRATE, "Migrate", "off", "" },
 		{ POLICY_MANAGE_ORDINARY, POLICY_MANAGE_ORDINARY, "ManageOrdinary", "off", "" },
 	};
 	int r = 0;

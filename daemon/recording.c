@@ -242,8 +242,8 @@ static uint32_t write_account(struct recording *rec, const struct tiering_round 
 			      const struct tier_map *map, uint32_t account)
 {
 	const struct plan_account *now =
-		&g_array_index(round->accounts.plan, struct plan_account, account);
-	const char *path = round->accounts.paths->pdata[account];
+		&g_array_index(round->accounts->plan, struct plan_account, account);
+	const char *path = round->accounts->paths->pdata[account];
 	struct recorded_account *a = g_hash_table_lookup(rec->accounts, path);
 	struct plan_account plan;
 	uint32_t parent = PLAN_NO_PARENT;

@@ -41,6 +41,7 @@ static void test_defaults(void)
 	g_assert_cmpint(load(&t, &c, &message), ==, 0);
 	g_assert_null(message);
 	g_assert_cmpuint(c->move_bandwidth, ==, 0);
+	g_assert_cmpuint(c->sampling_cpu, ==, 1);
 	g_assert_cmpuint(c->job_threads, ==, 1);
 	must_be(c->user_limits.of[QUOTA_BYTES], true, 50);
 	must_be(c->user_limits.of[QUOTA_MORSELS], false, 16384);
@@ -62,13 +63,14 @@ static void test_values(void)
 
 	tree_write(
 		&t, "morseld.conf",
-		"\xef\xbb\xbf# comment\n; another\n\n[daemon]\r\nMoveBandwidth = 2G\nJobThreads=2\nStorage=node\n"
+		"\xef\xbb\xbf# comment\n; another\n\n[daemon]\r\nMoveBandwidth = 2G\nSamplingCPU=3\nJobThreads=2\nStorage=node\n"
 		"[quota]\nBytesPerUser=40%\nMorselsPerUser=10\n"
 		"[default]\nPrefer=hbm0  dram0\nPageSize=2M\n"
 		"[ tier fast ]\nNode=2 3\nKind=hbm\nLatency=90\nLatency.0=70\nBandwidth.1=9\n"
 		"[tier slow]\nDevice=/dev/dax0.0\nEnabled=no");
 	g_assert_cmpint(load(&t, &c, &message), ==, 0);
 	g_assert_cmpuint(c->move_bandwidth, ==, UINT64_C(2) << 30);
+	g_assert_cmpuint(c->sampling_cpu, ==, 3);
 	g_assert_cmpuint(c->job_threads, ==, 2);
 	g_assert_cmpint(c->storage, ==, STORAGE_NODE);
 	must_be(c->user_limits.of[QUOTA_BYTES], true, 40);
@@ -80,7 +82,7 @@ static void test_values(void)
 	fast = c->tiers->pdata[0];
 	slow = c->tiers->pdata[1];
 	g_assert_cmpstr(fast->name, ==, "fast");
-	g_assert_cmpstr(fast->origin, ==, "morseld.conf:14");
+	g_assert_cmpstr(fast->origin, ==, "morseld.conf:15");
 	g_assert_cmpuint(fast->nodes->len, ==, 2);
 	g_assert_cmpint(g_array_index(fast->nodes, int, 1), ==, 3);
 	g_assert_true(fast->has_kind);
@@ -148,6 +150,8 @@ static void test_errors(void)
 		{ "[daemon]\nMoveBandwidth=fast\n", "2: MoveBandwidth=fast: ", "a size such as" },
 		{ "[daemon]\nMoveBandwidth=99999999T\n",
 		  "2: MoveBandwidth=99999999T: ", "64 bits" },
+		{ "[daemon]\nSamplingCPU=0\n", "2: SamplingCPU=0: ", "from 1 to 100" },
+		{ "[daemon]\nSamplingCPU=1%\n", "2: SamplingCPU=1%: ", "from 1 to 100" },
 		{ "[daemon]\nMoveBandwidth\n", "2: MoveBandwidth: ", "Key=value" },
 		{ "[daemon]\n=1\n", "2: =1: ", "Key=value" },
 		{ "[daemons]\n", "1: [daemons]: ", "unknown section" },

@@ -5,6 +5,7 @@
 
 #define PAGE UINT64_C(4096)
 #define DEPTH_MAX 64
+#define ROUNDS_KEPT 256
 
 static uint32_t plan_state_of(const struct tier *t)
 {
@@ -69,9 +70,13 @@ unsigned int tiering_tier_of(const struct tiering_tiers *t, int place)
 
 void tiering_accounts_init(struct tiering_accounts *a)
 {
-	a->plan = g_array_new(false, true, sizeof(struct plan_account));
-	a->paths = g_ptr_array_new_with_free_func(g_free);
-	a->index = g_hash_table_new(g_str_hash, g_str_equal);
+	*a = (struct tiering_accounts){
+		.plan = g_array_new(false, true, sizeof(struct plan_account)),
+		.migrate = g_array_new(false, true, sizeof(struct tiering_migrate)),
+		.paths = g_ptr_array_new_with_free_func(g_free),
+		.index = g_hash_table_new(g_str_hash, g_str_equal),
+		.tiers = g_ptr_array_new_with_free_func(g_free),
+	};
 }
 
 void tiering_accounts_done(struct tiering_accounts *a)
@@ -79,9 +84,37 @@ void tiering_accounts_done(struct tiering_accounts *a)
 	if (!a->plan)
 		return;
 	g_array_unref(a->plan);
+	g_array_unref(a->migrate);
 	g_hash_table_unref(a->index);
 	g_ptr_array_unref(a->paths);
+	g_ptr_array_unref(a->tiers);
+	policy_set_unref(a->policies);
+	a->policies = NULL;
 	a->plan = NULL;
+}
+
+static bool are_of(const struct tiering_accounts *a, const struct policy_set *policies,
+		   const struct tiering_tiers *tiers)
+{
+	if (a->policies != policies || a->tiers->len != tiers->n || a->rounds >= ROUNDS_KEPT)
+		return false;
+	for (unsigned int i = 0; i < tiers->n; i++)
+		if (!g_str_equal(a->tiers->pdata[i], tiers->tier[i]->name))
+			return false;
+	return true;
+}
+
+void tiering_accounts_begin(struct tiering_accounts *a, struct policy_set *policies,
+			    const struct tiering_tiers *tiers)
+{
+	a->rounds++;
+	if (are_of(a, policies, tiers))
+		return;
+	tiering_accounts_done(a);
+	tiering_accounts_init(a);
+	a->policies = policy_set_ref(policies);
+	for (unsigned int i = 0; i < tiers->n; i++)
+		g_ptr_array_add(a->tiers, g_strdup(tiers->tier[i]->name));
 }
 
 static uint64_t limit(uint64_t bytes)
@@ -89,34 +122,49 @@ static uint64_t limit(uint64_t bytes)
 	return bytes == POLICY_NONE ? PLAN_NO_LIMIT : bytes / PAGE;
 }
 
-static uint32_t add_account(struct tiering_accounts *a, const struct policy_set *policies,
-			    const struct tiering_tiers *tiers, const char *path, uint32_t parent)
+static struct tiering_migrate migrate_of(const struct policy_set *policies, const char *path)
 {
+	const struct policy_setting *s =
+		policy_effective(policies, path, 1u << POLICY_MIGRATE, NULL, NULL);
+
+	return (struct tiering_migrate){
+		.migrate = s ? (enum policy_migrate)s->number : POLICY_MIGRATE_OFF,
+		.fixed = s && s->number == POLICY_MIGRATE_OFF,
+	};
+}
+
+static uint32_t add_account(struct tiering_accounts *a, const char *path, uint32_t parent)
+{
+	struct tiering_migrate migrate = migrate_of(a->policies, path);
 	char *own = g_strdup(path);
 	struct plan_account account;
 	struct policy_budget b;
 
 	plan_account_init(&account, parent);
-	for (unsigned int i = 0; i < tiers->n; i++) {
-		policy_budget(policies, path, tiers->tier[i]->name, &b);
+	for (unsigned int i = 0; i < a->tiers->len; i++) {
+		policy_budget(a->policies, path, a->tiers->pdata[i], &b);
 		account.weight = b.weight;
 		account.low[i] = b.low / PAGE;
 		account.high[i] = limit(b.high);
 		account.max[i] = limit(b.max);
 	}
 	g_array_append_val(a->plan, account);
+	g_array_append_val(a->migrate, migrate);
 	g_ptr_array_add(a->paths, own);
 	g_hash_table_insert(a->index, own, GUINT_TO_POINTER(a->plan->len));
 	return a->plan->len - 1;
 }
 
-uint32_t tiering_account(struct tiering_accounts *a, const struct policy_set *policies,
-			 const struct tiering_tiers *tiers, const char *path)
+uint32_t tiering_account(struct tiering_accounts *a, const char *path)
 {
-	uint32_t account = GPOINTER_TO_UINT(g_hash_table_lookup(a->index, "/"));
+	uint32_t account = GPOINTER_TO_UINT(g_hash_table_lookup(a->index, path));
 	const char *end = path;
 
-	account = account > 0 ? account - 1 : add_account(a, policies, tiers, "/", PLAN_NO_PARENT);
+	/* The usual case: it is there, just so. */
+	if (account > 0)
+		return account - 1;
+	account = GPOINTER_TO_UINT(g_hash_table_lookup(a->index, "/"));
+	account = account > 0 ? account - 1 : add_account(a, "/", PLAN_NO_PARENT);
 	for (unsigned int depth = 0; depth < DEPTH_MAX; depth++) {
 		g_autofree char *above = NULL;
 		uint32_t known;
@@ -128,27 +176,19 @@ uint32_t tiering_account(struct tiering_accounts *a, const struct policy_set *po
 		end += strcspn(end, "/");
 		above = g_strndup(path, (gsize)(end - path));
 		known = GPOINTER_TO_UINT(g_hash_table_lookup(a->index, above));
-		account = known > 0 ? known - 1 : add_account(a, policies, tiers, above, account);
+		if (known == 0 && a->plan->len >= TIERING_ACCOUNTS_MAX)
+			break;
+		account = known > 0 ? known - 1 : add_account(a, above, account);
 	}
 	return account;
 }
 
-static const struct policy_setting *migrate_setting(const struct policy_set *policies,
-						    const char *path)
+enum policy_migrate tiering_migrate(const struct tiering_accounts *a, uint32_t account)
 {
-	return policy_effective(policies, path[0] ? path : "/", 1u << POLICY_MIGRATE, NULL, NULL);
+	return g_array_index(a->migrate, struct tiering_migrate, account).migrate;
 }
 
-bool tiering_is_fixed(const struct policy_set *policies, const char *path)
+bool tiering_is_fixed(const struct tiering_accounts *a, uint32_t account)
 {
-	const struct policy_setting *s = migrate_setting(policies, path);
-
-	return s && s->number == POLICY_MIGRATE_OFF;
-}
-
-enum policy_migrate tiering_migrate(const struct policy_set *policies, const char *path)
-{
-	const struct policy_setting *s = migrate_setting(policies, path);
-
-	return s ? (enum policy_migrate)s->number : POLICY_MIGRATE_OFF;
+	return g_array_index(a->migrate, struct tiering_migrate, account).fixed;
 }

@@ -73,10 +73,11 @@ static void record(struct tiering_mover *mover, struct tiering_item *item)
 	if (item->morsel->destroyed || there == 0)
 		return;
 	text = describe(mover->round, item);
+	item->since_usec = now_realtime();
 	rule = g_ref_string_new_intern("planner");
 	reason = g_ref_string_new(text);
 	morsel_record(item->morsel, item->offset, item->length, item->tier->name, rule, reason,
-		      now_realtime());
+		      item->since_usec);
 	g_ref_string_release(rule);
 	g_ref_string_release(reason);
 	persist_update(mover->manager, item->morsel, NULL, NULL);

@@ -12,6 +12,7 @@ struct tiering_item {
 	struct tier *tier;
 	uint64_t offset, length;
 	unsigned int first, n; /* of the round's moves */
+	uint64_t since_usec;   /* of the record that was made of it; 0: none */
 	struct storage_move_result result;
 };
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "tiering-observe.h"
 
 #define WINDOW_GRANULES 512u /* 1 GiB: what a storage is asked for at once */
 #define PAGE UINT64_C(4096)
@@ -11,23 +12,6 @@
 static struct tiering_region *region_at(const struct tiering_round *r, unsigned int i)
 {
 	return r->regions->pdata[i];
-}
-
-static unsigned int tier_of_run(const struct tiering_round *r, const struct storage_run *run)
-{
-	uint64_t most = 0;
-	int node = run->node;
-
-	if (node == RUN_MIXED)
-		for (unsigned int i = 0; run->by_node && i < run->by_node->len; i++) {
-			uint64_t bytes = g_array_index(run->by_node, uint64_t, i);
-
-			if (bytes > most) {
-				most = bytes;
-				node = (int)i;
-			}
-		}
-	return node < 0 ? PLAN_ABSENT : tiering_tier_of(&r->tiers, node);
 }
 
 static void place_range(struct tiering_round *r, const struct tiering_region *g, uint64_t offset,
@@ -47,6 +31,41 @@ static void place_range(struct tiering_round *r, const struct tiering_region *g,
 	}
 }
 
+/*
+ * Pages of several tiers in each of them. What the planner knows page by page from its own moves stays as long as the numbers
+ * agree; else the granule counts as being where most of it is.
+ */
+static void place_mixed(struct tiering_round *r, const struct tiering_region *g, uint64_t offset,
+			uint64_t length)
+{
+	struct morsel *m = g->morsel;
+
+	for (uint64_t at = offset; at < offset + length; at += GRANULE_SIZE) {
+		uint64_t n = MIN(GRANULE_SIZE, m->size - at);
+		uint32_t pages[PLAN_MAX_TIERS] = {},
+			 granule = g->first + (uint32_t)(at / GRANULE_SIZE);
+		unsigned int most = PLAN_ABSENT;
+		struct storage_residency sum;
+
+		if (m->storage->ops->residency(m->object, at, n, true, NULL, NULL, &sum, NULL) < 0)
+			continue;
+		for (unsigned int i = 0; i < sum.by_node->len; i++) {
+			uint64_t bytes = g_array_index(sum.by_node, uint64_t, i);
+			unsigned int tier = bytes > 0 ? tiering_tier_of(&r->tiers, (int)i)
+						      : PLAN_ABSENT;
+
+			if (tier == PLAN_ABSENT)
+				continue;
+			pages[tier] += (uint32_t)(bytes / PAGE);
+			if (most == PLAN_ABSENT || pages[tier] > pages[most])
+				most = tier;
+		}
+		storage_residency_done(&sum);
+		if (!plan_agrees(r->plan, r->heat, granule, pages))
+			place_range(r, g, at, n, most);
+	}
+}
+
 /* Where the region's memory is. */
 static void locate(struct tiering_round *r, const struct tiering_region *g)
 {
@@ -60,7 +79,12 @@ static void locate(struct tiering_round *r, const struct tiering_region *g)
 	for (unsigned int i = 0; runs && i < runs->len; i++) {
 		const struct storage_run *run = &g_array_index(runs, struct storage_run, i);
 
-		place_range(r, g, run->offset, run->length, tier_of_run(r, run));
+		if (run->node == RUN_MIXED)
+			place_mixed(r, g, run->offset, run->length);
+		else
+			place_range(r, g, run->offset, run->length,
+				    run->node < 0 ? PLAN_ABSENT
+						  : tiering_tier_of(&r->tiers, run->node));
 	}
 }
 
@@ -132,9 +156,9 @@ static void sample(struct tiering_round *r)
 
 static void plan(struct tiering_round *r)
 {
-	struct plan_input in = { .accounts = (struct plan_account *)r->accounts.plan->data,
+	struct plan_input in = { .accounts = (struct plan_account *)r->accounts->plan->data,
 				 .tiers = r->tiers.plan,
-				 .n_accounts = r->accounts.plan->len,
+				 .n_accounts = r->accounts->plan->len,
 				 .n_tiers = r->tiers.n,
 				 .n_initiators = r->tiers.n_initiators,
 				 .clock_ms = now_monotonic() / 1000,
@@ -148,6 +172,7 @@ static void plan(struct tiering_round *r)
 			.pages = g->present ? (uint32_t)((g->morsel->size + PAGE - 1) / PAGE) : 0,
 			.account = g->account,
 			.allow = g->allow,
+			.by_page = g->by_page,
 			.migrate = g->migrate == POLICY_MIGRATE_OFF ? PLAN_MIGRATE_OFF
 								    : PLAN_MIGRATE_ON,
 		};
@@ -159,6 +184,25 @@ static void plan(struct tiering_round *r)
 	r->result = plan_run(r->plan, r->heat, &in, r->moves, TIERING_MOVES, &r->planned);
 	if (r->result < 0)
 		memset(&r->planned, 0, sizeof(r->planned));
+}
+
+static void sum_up(const struct tiering_round *r, struct tiering_region *g)
+{
+	uint64_t left = g->morsel->size;
+
+	memset(&g->sum, 0, sizeof(g->sum));
+	for (uint32_t k = 0; k < g->granules; k++, left -= MIN(left, GRANULE_SIZE)) {
+		const struct plan_granule *p = &r->plan->granules[g->first + k];
+		uint64_t rate = heat_unpack(p->rate);
+
+		if (p->tier >= r->tiers.n)
+			continue;
+		g->sum.bytes_in[p->tier] += MIN(left, GRANULE_SIZE);
+		if (g->migrate == POLICY_MIGRATE_OFF)
+			continue;
+		g->sum.rate += rate;
+		g->sum.rate_in[p->tier] += rate;
+	}
 }
 
 void tiering_round_run(struct work *w)
@@ -199,7 +243,12 @@ void tiering_round_run(struct work *w)
 	sample(r);
 	for (unsigned int i = 0; i < r->recordings->len && !atomic_load(r->stopping); i++)
 		recording_round(r->recordings->pdata[i], r, now_monotonic() / 1000);
-	if (r->plans && !atomic_load(r->stopping))
+	if (r->plans && !atomic_load(r->stopping)) {
 		plan(r);
+		for (unsigned int i = 0; i < r->regions->len; i++)
+			if (region_at(r, i)->present)
+				sum_up(r, region_at(r, i));
+		tiering_observe_round(r->observed, r, now_monotonic() / 1000);
+	}
 	r->cpu_usec = now_of(CLOCK_THREAD_CPUTIME_ID) - cpu;
 }

@@ -14,6 +14,15 @@
  * together by the event loop (tiering.c), and is nobody else's meanwhile.
  */
 
+/* Of a region, as the planner has it. */
+struct tiering_sum {
+	uint64_t rate; /* heat's unit */
+	uint64_t rate_in[PLAN_MAX_TIERS];
+	uint64_t bytes_in[PLAN_MAX_TIERS]; /* a granule is where most of its pages are */
+};
+
+struct tiering_observed;
+
 struct tiering_region {
 	struct morsel *morsel; /* referenced while a round goes on */
 	sd_id128_t id;
@@ -24,8 +33,11 @@ struct tiering_region {
 	bool fixed;   /* a policy says Migrate=off */
 	bool watched; /* it is sampled: somebody wants it moved, or recorded */
 	bool settled; /* it was sampled in the round before: what is seen is of one round */
+	bool by_page; /* its pages may be placed one by one */
 	bool fresh;   /* nothing is known of it */
 	bool present; /* of this round */
+	struct tiering_sum sum;	 /* the round's */
+	struct tiering_sum seen; /* the same of the last round, for the event loop */
 };
 
 #define TIERING_MOVES 256
@@ -46,8 +58,10 @@ struct tiering_round {
 	struct heat *heat;
 	struct plan *plan;
 	struct tiering_tiers tiers;
-	struct tiering_accounts accounts;
-	GPtrArray *regions; /* of struct tiering_region *, by first; the tiering's */
+	struct tiering_accounts *accounts; /* the tiering's */
+	GPtrArray *regions; /* of struct tiering_region *, by first; the tiering's, as are: */
+	GHashTable *by_id;  /* sd_id128_t → region */
+	struct tiering_observed *observed;
 	const atomic_bool *stopping;
 	uint32_t period_ms; /* of all granules */
 	uint32_t portion;   /* of 256: what of them is sampled in this round … */

@@ -6,21 +6,25 @@
 #include <string.h>
 
 #include "clock.h"
+#include "id-hash.h"
 #include "log.h"
 #include "manager.h"
 #include "tiering-mover.h"
+#include "tiering-observe.h"
 #include "tiering-pressure.h"
 #include "tiering-round.h"
+#include "tiering-status.h"
 
 /* Between rounds; the sampler's cost makes it longer. */
 #define PERIOD_MIN_MS TIERING_PERIOD_MIN_MS
 #define PERIOD_MAX_MS 60000
-#define CPU_CEILING_PPM 10000 /* 1 % */
+#define PPM_PER_PERCENT 10000u
 
 /* Where the operator has set no limit for moves. */
 #define BANDWIDTH_DEFAULT (UINT64_C(256) << 20)
 
-#define ACCOUNTS_MAX 16384u
+/* Granules whose pages are looked at one by one: 22 MiB of memory, at most. */
+#define SPLITS_MAX 16384u
 #define PAGE UINT64_C(4096)
 
 struct tiering {
@@ -39,24 +43,16 @@ struct tiering {
 	uint32_t granules, period_ms, cursor;
 	uint64_t last_usec; /* the last round's beginning, monotonic */
 	GPtrArray *regions; /* of struct tiering_region *, by first */
+	GHashTable *by_id;  /* &region->id → region */
 	struct tiering_round *round;
-	uint64_t rounds;
 	GPtrArray *recordings; /* of struct recording * */
 	struct tiering_seen seen;
+	struct tiering_accounts accounts;
+	struct tiering_observed observed;
+	struct tiering_status status;
 };
 
 /* ---- regions ---- */
-
-static struct tiering_region *find_region(const struct tiering *t, sd_id128_t id)
-{
-	for (unsigned int i = 0; i < t->regions->len; i++) {
-		struct tiering_region *g = t->regions->pdata[i];
-
-		if (sd_id128_equal(g->id, id))
-			return g;
-	}
-	return NULL;
-}
 
 /* The first gap that is large enough. NULL: there is none. */
 static struct tiering_region *add_region(struct tiering *t, const struct morsel *m)
@@ -80,6 +76,7 @@ static struct tiering_region *add_region(struct tiering *t, const struct morsel 
 	g->granules = (uint32_t)granules;
 	g->fresh = true;
 	g_ptr_array_insert(t->regions, (gint)i, g);
+	g_hash_table_insert(t->by_id, &g->id, g);
 	return g;
 }
 
@@ -111,7 +108,7 @@ static uint32_t allowed_tiers(const struct morsel *m, const struct tiering_tiers
 
 static void take_region(struct tiering *t, struct tiering_round *r, struct morsel *m)
 {
-	struct tiering_region *g = find_region(t, m->id);
+	struct tiering_region *g = g_hash_table_lookup(t->by_id, &m->id);
 
 	if (!g)
 		g = add_region(t, m);
@@ -120,11 +117,12 @@ static void take_region(struct tiering *t, struct tiering_round *r, struct morse
 		return;
 	g->present = true;
 	g->morsel = morsel_ref(m);
-	g->migrate = tiering_migrate(t->manager->policies, m->account);
-	g->fixed = tiering_is_fixed(t->manager->policies, m->account);
+	g->account = tiering_account(r->accounts, m->account);
+	g->migrate = tiering_migrate(r->accounts, g->account);
+	g->fixed = tiering_is_fixed(r->accounts, g->account);
 	g->watched = g->migrate != POLICY_MIGRATE_OFF || is_recorded(t, m);
-	g->account = tiering_account(&r->accounts, t->manager->policies, &r->tiers, m->account);
 	g->allow = allowed_tiers(m, &r->tiers);
+	g->by_page = m->placement && m->placement->page_size == PAGE;
 	t->wanted |= g->migrate != POLICY_MIGRATE_OFF;
 }
 
@@ -136,9 +134,15 @@ static void take_regions(struct tiering *t, struct tiering_round *r)
 	while ((m = registry_after(t->manager->registry, NULL, m ? m->seq : 0)))
 		if (can_be_watched(m))
 			take_region(t, r, m);
-	for (unsigned int i = t->regions->len; i-- > 0;)
-		if (!((struct tiering_region *)t->regions->pdata[i])->present)
-			g_ptr_array_remove_index(t->regions, i);
+	for (unsigned int i = t->regions->len; i-- > 0;) {
+		struct tiering_region *g = t->regions->pdata[i];
+
+		if (g->present)
+			continue;
+		g_hash_table_remove(t->by_id, &g->id);
+		g_ptr_array_remove_index(t->regions, i);
+	}
+	t->status.wanted = t->wanted;
 }
 
 static void let_regions_go(struct tiering *t)
@@ -196,7 +200,6 @@ static void round_free(struct tiering_round *r)
 		g_array_unref(r->plan_regions);
 	if (r->recordings)
 		g_ptr_array_unref(r->recordings);
-	tiering_accounts_done(&r->accounts);
 	tiering_tiers_done(&r->tiers);
 	g_free(r);
 }
@@ -230,6 +233,11 @@ static void moves_ended(struct tiering_mover *mover, void *userdata)
 		const struct tiering_item *item = mover->items->pdata[i];
 		uint64_t there = item->result.moved + item->result.already;
 
+		t->status.moves += item->result.moved > 0;
+		t->status.moved_bytes += item->result.moved;
+		/* Else it was not what was expected of it. */
+		if (there >= item->length)
+			tiering_observe(&t->observed, t->round, item, now_monotonic() / 1000);
 		for (unsigned int k = 0; k < item->n; k++) {
 			const struct plan_move *move = &t->round->moves[item->first + k];
 			uint64_t pages = MIN(there / PAGE, move->pages);
@@ -253,10 +261,16 @@ static void round_done(struct work *w, bool ran)
 			 "round %" PRIu64 ": %u morsels, %" PRIu64
 			 " granules sampled, budget %" PRIu64 " pages; %" PRIu64 " wishes, %" PRIu32
 			 " moves, %" PRIu32 " problems, result %d, %" PRIu64 " us",
-			 ++t->rounds, t->regions->len, r->sampled, r->budget_pages,
+			 t->status.rounds + 1, t->regions->len, r->sampled, r->budget_pages,
 			 r->planned.wanted, r->planned.moves, r->planned.n_problems, r->result,
 			 r->cpu_usec);
-		t->period_ms = heat_pace_next(&t->pace, r->cpu_usec, (now - t->last_usec) / 1000);
+		/* The first round has the cost of the start in it: pages of its own tables that come. */
+		if (t->status.rounds > 0)
+			t->period_ms =
+				heat_pace_next(&t->pace, r->cpu_usec, (now - t->last_usec) / 1000);
+		tiering_status_take(&t->status, r);
+		t->status.period_ms = t->period_ms;
+		tiering_observe_tell(&t->observed, t->manager->registry);
 	}
 	tell_recordings(t);
 	if (!ran || atomic_load(&t->stopping) || r->planned.moves == 0 ||
@@ -268,9 +282,12 @@ static void round_done(struct work *w, bool ran)
 static bool make_heat(struct tiering *t)
 {
 	uint64_t granules = MAX(manager_capacity(t->manager) / GRANULE_SIZE * 3 / 2, 4096);
-	struct heat_config heat = { .granules = (uint32_t)MIN(granules, 1u << 30) };
+	struct heat_config heat = { .granules = (uint32_t)MIN(granules, 1u << 30),
+				    .splits = (uint32_t)MIN(granules / HEAT_SPLIT_SHARE,
+							    SPLITS_MAX) };
 	struct plan_config plan = { .granules = heat.granules,
-				    .accounts = ACCOUNTS_MAX,
+				    .splits = heat.splits,
+				    .accounts = TIERING_ACCOUNTS_MAX,
 				    .tiers = PLAN_ABSENT };
 	uint64_t heat_bytes, plan_bytes;
 
@@ -309,11 +326,12 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 	r = g_new0(struct tiering_round, 1);
 	r->tiering = t;
 	tiering_tiers_init(&r->tiers, t->manager->inventory);
-	tiering_accounts_init(&r->accounts);
+	r->accounts = &t->accounts;
+	tiering_accounts_begin(r->accounts, t->manager->policies, &r->tiers);
 	t->round = r;
 	take_regions(t, r);
 	/* One that nothing is charged to, for the planner wants one. */
-	tiering_account(&r->accounts, t->manager->policies, &r->tiers, "");
+	tiering_account(r->accounts, "");
 	r->plans = t->wanted && r->tiers.n_initiators > 0;
 	if (!r->plans && t->recordings->len == 0) {
 		round_ended(t);
@@ -329,8 +347,12 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 	for (unsigned int i = 0; i < r->recordings->len; i++)
 		recording_prepare(r->recordings->pdata[i], r);
 	r->seen = t->seen;
+	r->by_id = t->by_id;
+	r->observed = &t->observed;
 	r->stopping = &t->stopping;
 	r->cursor = &t->cursor;
+	/* A reload may have changed it. */
+	t->pace.ceiling_ppm = t->manager->config->sampling_cpu * PPM_PER_PERCENT;
 	r->portion = t->pace.portion;
 	r->period_ms = t->period_ms * 256 / MAX(r->portion, 1);
 	r->budget_pages = tiering_pressure_scale(t->manager->root_fd,
@@ -353,8 +375,14 @@ struct tiering *tiering_new(struct manager *manager)
 	t->manager = manager;
 	t->regions = g_ptr_array_new_with_free_func(g_free);
 	t->recordings = g_ptr_array_new();
+	t->by_id = g_hash_table_new(id_hash, id_equal);
+	tiering_accounts_init(&t->accounts);
+	tiering_observed_init(&t->observed);
+	tiering_status_init(&t->status);
+	t->status.regions = t->regions;
+	t->status.observed = &t->observed;
 	t->period_ms = PERIOD_MIN_MS;
-	heat_pace_init(&t->pace, PERIOD_MIN_MS, PERIOD_MAX_MS, CPU_CEILING_PPM);
+	heat_pace_init(&t->pace, PERIOD_MIN_MS, PERIOD_MAX_MS, PPM_PER_PERCENT);
 	if (worker_pool_new(manager->event, "morsel-tiering", 1, &t->pool) < 0 ||
 	    sd_event_add_time_relative(manager->event, &t->timer, CLOCK_MONOTONIC,
 				       PERIOD_MIN_MS * 1000, 100 * 1000, on_timer, t) < 0) {
@@ -383,11 +411,20 @@ struct tiering *tiering_free(struct tiering *t)
 	g_free(t->seen.events);
 	g_free(t->seen.tiers);
 	sd_event_source_disable_unref(t->timer);
+	g_hash_table_unref(t->by_id);
 	g_ptr_array_unref(t->regions);
+	tiering_accounts_done(&t->accounts);
+	tiering_observed_done(&t->observed);
+	tiering_status_done(&t->status);
 	g_free(t->heat_memory);
 	g_free(t->plan_memory);
 	g_free(t);
 	return NULL;
+}
+
+const struct tiering_status *tiering_status(const struct tiering *t)
+{
+	return t ? &t->status : NULL;
 }
 
 void tiering_wake(struct tiering *t)

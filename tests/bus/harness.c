@@ -580,6 +580,7 @@ static char *read_value(sd_bus_message *m, char type)
 	union {
 		const char *s;
 		uint64_t t;
+		int64_t x;
 		uint32_t u;
 		int32_t i;
 		int b;
@@ -592,6 +593,8 @@ static char *read_value(sd_bus_message *m, char type)
 		return g_strdup(v.s);
 	case 't':
 		return g_strdup_printf("%" PRIu64, v.t);
+	case 'x':
+		return g_strdup_printf("%" PRId64, v.x);
 	case 'u':
 		return g_strdup_printf("%" PRIu32, v.u);
 	case 'i':

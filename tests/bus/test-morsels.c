@@ -367,6 +367,33 @@ static void test_stats(void)
 	harness_free(h);
 }
 
+static void test_placement(void)
+{
+	h = harness_new(&(struct harness_options){ 0 });
+	{
+		autobus *bus = harness_connect(h);
+		automessage *reply = must_call(bus, "Placement", "a{sv}", 0);
+		g_autoptr(GHashTable) placement = read_dict(reply);
+
+		/* The node storage cannot tell what is accessed. */
+		must_be(placement, "active", "false");
+		must_be(placement, "rounds", "0");
+		must_be(placement, "moves", "0");
+		must_be(placement, "problems", "");
+		must_fail(bus, "InvalidArgument", "limit 0|1..1000", "Placement", "a{sv}", 1,
+			  "limit", "u", 0);
+		must_fail(bus, "InvalidArgument", "limit 1001", "Placement", "a{sv}", 1, "limit",
+			  "u", 1001);
+		must_fail(bus, "InvalidArgument", "limit", "Placement", "a{sv}", 1, "limit", "s",
+			  "x");
+		must_fail(bus, "InvalidArgument", "colour|limit|cgroup", "Placement", "a{sv}", 1,
+			  "colour", "u", 1);
+		must_fail(bus, "InvalidArgument", "a/../b|cgroup", "Placement", "a{sv}", 1,
+			  "cgroup", "s", "/a/../b");
+	}
+	harness_free(h);
+}
+
 /* The table between the marks of docs/architecture.md, as "verb|module|node|pool" lines. */
 static char *table_of_document(void)
 {
@@ -505,6 +532,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/morsels/explain", test_explain);
 	g_test_add_func("/morsels/default-page-size", test_default_page_size);
 	g_test_add_func("/morsels/stats", test_stats);
+	g_test_add_func("/morsels/placement", test_placement);
 	g_test_add_func("/morsels/doctor", test_doctor);
 	g_test_add_func("/morsels/module-or-nothing", test_module_or_nothing);
 	g_test_add_func("/morsels/dump", test_dump);

@@ -6,6 +6,7 @@ Usage: test-cli.py MORSELD MORSELCTL FIXTURES [--update | TEST...]
 
 --update writes what the tables of the fixtures look like to expected/: look at the difference.
 """
+import fcntl
 import glob
 import json
 import os
@@ -14,8 +15,10 @@ import re
 import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 import unittest
 
@@ -435,6 +438,51 @@ class Service(Base):
                 self.assertEqual(lines[0].split()[:3], ["TIME", "MORSELS", "SIZE"])
                 self.assertRegex(lines[1], r"^\d\d:\d\d:\d\d +0 +0 +0/s +0/s +0 +0/s +0/s")
 
+    def test_top(self):
+        self.json("create", "a", "--size", "4M")
+        frames = [json.loads(line) for line in self.ctl("--json", "top", "--count", "2", "-i", "1").out.splitlines()]
+        self.assertEqual(len(frames), 2)
+        self.shape(frames[0]["stats"], STATS)
+        self.assertEqual(frames[0]["placement"]["active"], False)
+        out = self.ctl("top", "-n", "1").out
+        self.assertRegex(out, r"(?m)^morsel [0-9:]{8}  1 morsels, 4 MiB; moved 0")
+        self.assertRegex(out, r"(?m)^TIER +KIND +STATE +CAPACITY +FREE +WATCHED +ACCESSES/S +LATENCY$")
+        for words in (("-i", "0"), ("-n", "-1"), ("x",)):
+            self.ctl("top", *words, status=2)
+
+    def test_top_terminal(self):
+        """The other screen, no line wider than the terminal, and all as it was after q."""
+        process, terminal = pty.fork()
+        if process == 0:
+            os.environ["MORSEL_SOCKET"] = self.daemon.socket
+            os.execv(MORSELCTL, ["morselctl", "top", "-i", "1"])
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 5, 40, 0, 0))
+        before = termios.tcgetattr(terminal)
+        out = b""
+        # Two frames: the second one has seen the size.
+        while out.count(b"\033[J") < 2:
+            out += os.read(terminal, 4096)
+        os.write(terminal, b"q")
+        while b"\033[?1049l" not in out:
+            out += os.read(terminal, 4096)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), 0)
+        self.assertEqual(termios.tcgetattr(terminal), before)
+        os.close(terminal)
+        self.assertTrue(out.startswith(b"\033[?1049h\033[?25l"))
+        frame = out.decode().split("\033[J")[1]
+        lines = frame.replace("\033[H", "").replace("\033[K", "").replace("\r", "").split("\n")
+        self.assertLessEqual(len(lines), 5)
+        self.assertTrue(all(len(line) <= 40 for line in lines), lines)
+
+    def test_explain_cgroup(self):
+        out = self.ctl("explain", "/x.slice").out
+        self.assertRegex(out, r"(?m)^Cgroup:  /x.slice")
+        self.assertIn("Nothing is moved by itself", out)
+        both = self.json("explain", "/x.slice")
+        self.assertEqual((both["policy"]["cgroup"], both["placement"]["morsels"]), ("/x.slice", []))
+        self.ctl("explain", "/x.slice", "--exact", status=2)
+        self.ctl("explain", "/x/../y", status=1)
+
     def test_doctor(self):
         doctor = self.json("doctor")
         self.assertEqual(sorted(doctor), ["capabilities", "verbs"])
@@ -462,10 +510,10 @@ class Usage(unittest.TestCase):
         top = self.ctl("help").out
         self.assertEqual(top, self.ctl("--help").out)
         self.assertEqual(top, self.ctl("-h").out)
-        verbs = re.findall(r"(?m)^  ([a-z]+(?: [a-z]+)?)(?: [A-Z][A-Z=\[\]… ]*(?:--[a-z]+ [A-Z]+)?)?  ", top)
+        verbs = re.findall(r"(?m)^  ([a-z]+(?: [a-z]+)?)(?: [A-Z][A-Z=|\[\]… ]*(?:--[a-z]+ [A-Z]+)?)?  ", top)
         verbs = [v for v in verbs if v != "help"]
         for verb in ("tiers", "tier show", "list", "create", "show", "move", "jobs", "destroy",
-                     "policy list", "policy set", "policy unset", "stats", "explain", "doctor"):
+                     "policy list", "policy set", "policy unset", "stats", "top", "explain", "doctor"):
             self.assertIn(verb, verbs)
         for verb in verbs:
             text = self.ctl(*verb.split(), "--help").out
