@@ -318,7 +318,7 @@ static void test_example(void)
 	tree_write(&t, "morseld.conf", opened->str);
 	if (load(&t, &c, &message) < 0)
 		g_error("%s", message);
-	g_assert_cmpuint(keys, ==, 32);
+	g_assert_cmpuint(keys, ==, 33);
 	g_assert_cmpuint(c->move_bandwidth, ==, defaults->move_bandwidth);
 	g_assert_cmpuint(c->job_threads, ==, defaults->job_threads);
 	same_limits(&c->user_limits, &defaults->user_limits);

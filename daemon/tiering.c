@@ -41,7 +41,7 @@ struct tiering {
 	struct plan plan;
 	struct heat_pace pace;
 	uint32_t granules, period_ms, cursor;
-	uint64_t last_usec; /* the last round's beginning, monotonic */
+	uint64_t last_usec; /* the last round's end, monotonic */
 	GPtrArray *regions; /* of struct tiering_region *, by first */
 	GHashTable *by_id;  /* &region->id → region */
 	struct tiering_round *round;
@@ -264,10 +264,14 @@ static void round_done(struct work *w, bool ran)
 			 t->status.rounds + 1, t->regions->len, r->sampled, r->budget_pages,
 			 r->planned.wanted, r->planned.moves, r->planned.n_problems, r->result,
 			 r->cpu_usec);
-		/* The first round has the cost of the start in it: pages of its own tables that come. */
-		if (t->status.rounds > 0)
+		/*
+		 * With the pause before it, which pays for it. The first round has the cost of the start in it: pages of its
+		 * own tables that come.
+		 */
+		if (t->last_usec > 0)
 			t->period_ms =
 				heat_pace_next(&t->pace, r->cpu_usec, (now - t->last_usec) / 1000);
+		t->last_usec = now;
 		tiering_status_take(&t->status, r);
 		t->status.period_ms = t->period_ms;
 		tiering_observe_tell(&t->observed, t->manager->registry);
@@ -338,7 +342,6 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 		return 0;
 	}
 	t->busy = t->sampling = true;
-	t->last_usec = now_monotonic();
 	r->heat = &t->heat;
 	r->plan = &t->plan;
 	r->regions = t->regions;
