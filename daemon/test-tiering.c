@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What the planner is told of cgroups, and back-pressure. */
 #include <errno.h>
+#include <string.h>
 
 #include "id-hash.h"
 #include "registry.h"
 #include "tiering-input.h"
 #include "tiering-observe.h"
 #include "tiering-pressure.h"
+#include "tiering-sample.h"
 
 static void say(struct policy_file *f, const char *path, const char *key, const char *value)
 {
@@ -152,6 +154,62 @@ static void test_pressure(void)
 	g_assert_cmpuint(tiering_pressure_apply(2750, 1000), ==, 500);
 	g_assert_cmpuint(tiering_pressure_apply(5000, 1000), ==, 0);
 	g_assert_cmpuint(tiering_pressure_apply(9999, UINT64_MAX), ==, 0);
+}
+
+/* ---- samples -------------------------------------------------------------------------------- */
+
+static void set_bits(uint64_t *bits, unsigned int n, unsigned int stride)
+{
+	memset(bits, 0, HEAT_WORDS * sizeof(*bits));
+	for (unsigned int i = 0; i < n; i++)
+		bits[i * stride / 64] |= UINT64_C(1) << i * stride % 64;
+}
+
+static void test_sample(void)
+{
+	uint64_t period[HEAT_WORDS], burst[HEAT_WORDS];
+	struct heat_sample s;
+
+	/* All bits are set: the burst tells that it is far more. 256 pages in 10 ms are 355, so 35,500 in a second. */
+	set_bits(period, 512, 1);
+	set_bits(burst, 256, 2);
+	g_assert_true(tiering_sample_of(period, burst, 512, 1000000, 10000, &s));
+	g_assert_true(s.pages == burst);
+	g_assert_cmpuint(s.events, >, 30000);
+	g_assert_cmpuint(s.events, <, 40000);
+	/* A few pages that were seen again by accident. */
+	set_bits(burst, 7, 1);
+	g_assert_true(tiering_sample_of(period, burst, 512, 1000000, 10000, &s));
+	g_assert_true(s.pages == period);
+	g_assert_cmpuint(s.events, ==, 0);
+	/* Sparse: what is hot is accessed more often than the bits of a period can tell. */
+	set_bits(period, 32, 16);
+	set_bits(burst, 20, 16);
+	g_assert_true(tiering_sample_of(period, burst, 512, 1000000, 5000, &s));
+	g_assert_cmpuint(s.events, >, 3500);
+	/* The burst says less: most is of the rest of the period. */
+	set_bits(period, 500, 1);
+	set_bits(burst, 10, 1);
+	g_assert_true(tiering_sample_of(period, burst, 512, 1000000, 100000, &s));
+	g_assert_true(s.pages == period);
+	/* No second look; nothing; a region's end of no page. */
+	g_assert_true(tiering_sample_of(period, burst, 512, 1000000, 0, &s));
+	g_assert_true(s.pages == period);
+	set_bits(period, 0, 1);
+	set_bits(burst, 0, 1);
+	g_assert_false(tiering_sample_of(period, burst, 512, 1000000, 1000, &s));
+	g_assert_false(tiering_sample_of(period, burst, 0, 1000000, 1000, &s));
+}
+
+static void test_burst(void)
+{
+	g_assert_cmpuint(tiering_burst_next(20000, 256), ==, 10000);
+	g_assert_cmpuint(tiering_burst_next(20000, 128), ==, 20000);
+	g_assert_cmpuint(tiering_burst_next(20000, 20), ==, 40000);
+	/* Nobody was there: that says nothing. */
+	g_assert_cmpuint(tiering_burst_next(20000, 0), ==, 20000);
+	g_assert_cmpuint(tiering_burst_next(600, 256), ==, 500);
+	g_assert_cmpuint(tiering_burst_next(150000, 1), ==, 200000);
 }
 
 /* ---- what came of moves --------------------------------------------------------------------- */
@@ -325,6 +383,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/tiering/accounts-kept", test_accounts_kept);
 	g_test_add_func("/tiering/migrate", test_migrate);
 	g_test_add_func("/tiering/pressure", test_pressure);
+	g_test_add_func("/tiering/sample", test_sample);
+	g_test_add_func("/tiering/burst", test_burst);
 	g_test_add_func("/tiering/observed", test_observed);
 	g_test_add_func("/tiering/observed-cold", test_observed_cold);
 	g_test_add_func("/tiering/observed-left", test_observed_left);

@@ -5,14 +5,9 @@
 
 #include "clock.h"
 #include "tiering-observe.h"
+#include "tiering-sample.h"
 
-#define WINDOW_GRANULES 512u /* 1 GiB: what a storage is asked for at once */
 #define PAGE UINT64_C(4096)
-
-static struct tiering_region *region_at(const struct tiering_round *r, unsigned int i)
-{
-	return r->regions->pdata[i];
-}
 
 static void place_range(struct tiering_round *r, const struct tiering_region *g, uint64_t offset,
 			uint64_t length, unsigned int tier)
@@ -88,72 +83,6 @@ static void locate(struct tiering_round *r, const struct tiering_region *g)
 	}
 }
 
-/* For recordings, as they are in each round: where all are sampled in turn only, a sample is of several rounds. */
-static void note_events(struct tiering_round *r, uint32_t granule, const struct heat_sample *s)
-{
-	uint64_t events = s ? heat_sample_events(s) * r->portion / 256 : 0;
-
-	/* What was seen was accessed once at least. */
-	r->seen.events[granule] = s ? (uint32_t)MAX(1, (events + HEAT_RATE_ONE / 2) / HEAT_RATE_ONE)
-				    : 0;
-}
-
-static void sample_window(struct tiering_round *r, const struct tiering_region *g, uint64_t offset)
-{
-	uint64_t bits[WINDOW_GRANULES * HEAT_WORDS] = {};
-	struct morsel *m = g->morsel;
-	uint64_t length = MIN(WINDOW_GRANULES * GRANULE_SIZE, m->size - offset);
-
-	if (m->storage->ops->harvest(m->object, offset, length, bits) < 0)
-		return;
-	for (uint64_t at = 0; at < length; at += GRANULE_SIZE) {
-		const uint64_t *pages = &bits[at / PAGE / 64];
-		uint32_t granule = g->first + (uint32_t)((offset + at) / GRANULE_SIZE);
-		uint64_t any = 0;
-		struct heat_sample s = {
-			.bits = (uint16_t)(MIN(GRANULE_SIZE, length - at) / PAGE),
-			.pages = pages,
-		};
-
-		for (unsigned int i = 0; i < HEAT_WORDS; i++)
-			any |= pages[i];
-		if (any && s.bits > 0)
-			heat_sample(r->heat, granule, &s);
-		/* Of the first look nobody knows how long it gathered. */
-		if (r->seen.events && g->settled)
-			note_events(r, granule, any && s.bits > 0 ? &s : NULL);
-	}
-	r->sampled += (length + GRANULE_SIZE - 1) / GRANULE_SIZE;
-}
-
-/* In turn, where a round of all would cost too much. */
-static void sample(struct tiering_round *r)
-{
-	uint32_t windows = 0, at = 0, n;
-
-	for (unsigned int i = 0; i < r->regions->len; i++)
-		windows += (region_at(r, i)->granules + WINDOW_GRANULES - 1) / WINDOW_GRANULES;
-	if (windows == 0)
-		return;
-	n = MAX(1, (uint32_t)((uint64_t)windows * r->portion / 256));
-	*r->cursor %= windows;
-	for (unsigned int i = 0; i < r->regions->len; i++) {
-		const struct tiering_region *g = region_at(r, i);
-
-		for (uint32_t k = 0; k < g->granules; k += WINDOW_GRANULES, at++) {
-			bool due = (at + windows - *r->cursor) % windows < n;
-
-			if (atomic_load(r->stopping))
-				return;
-			if (due && g->present && g->watched)
-				sample_window(r, g, k * GRANULE_SIZE);
-		}
-	}
-	*r->cursor = (*r->cursor + n) % windows;
-	for (unsigned int i = 0; i < r->regions->len; i++)
-		region_at(r, i)->settled = region_at(r, i)->present && region_at(r, i)->watched;
-}
-
 static void plan(struct tiering_round *r)
 {
 	struct plan_input in = { .accounts = (struct plan_account *)r->accounts->plan->data,
@@ -166,7 +95,7 @@ static void plan(struct tiering_round *r)
 
 	r->plan_regions = g_array_new(false, true, sizeof(struct plan_region));
 	for (unsigned int i = 0; i < r->regions->len; i++) {
-		const struct tiering_region *g = region_at(r, i);
+		const struct tiering_region *g = tiering_region_at(r, i);
 		struct plan_region region = {
 			.first = g->first,
 			.pages = g->present ? (uint32_t)((g->morsel->size + PAGE - 1) / PAGE) : 0,
@@ -212,7 +141,7 @@ void tiering_round_run(struct work *w)
 
 	heat_advance(r->heat, now_monotonic() / 1000, r->period_ms);
 	for (unsigned int i = 0; i < r->regions->len && !atomic_load(r->stopping); i++) {
-		struct tiering_region *g = region_at(r, i);
+		struct tiering_region *g = tiering_region_at(r, i);
 
 		if (g->fresh) {
 			heat_clear(r->heat, g->first, g->granules);
@@ -230,7 +159,7 @@ void tiering_round_run(struct work *w)
 	}
 	for (unsigned int i = 0; i < r->tiers.n; i++)
 		for (unsigned int k = 0; k < r->regions->len; k++) {
-			struct tiering_region *g = region_at(r, k);
+			struct tiering_region *g = tiering_region_at(r, k);
 
 			if (!g->present)
 				continue;
@@ -240,14 +169,14 @@ void tiering_round_run(struct work *w)
 						PAGE;
 			break;
 		}
-	sample(r);
+	tiering_sample(r);
 	for (unsigned int i = 0; i < r->recordings->len && !atomic_load(r->stopping); i++)
 		recording_round(r->recordings->pdata[i], r, now_monotonic() / 1000);
 	if (r->plans && !atomic_load(r->stopping)) {
 		plan(r);
 		for (unsigned int i = 0; i < r->regions->len; i++)
-			if (region_at(r, i)->present)
-				sum_up(r, region_at(r, i));
+			if (tiering_region_at(r, i)->present)
+				sum_up(r, tiering_region_at(r, i));
 		tiering_observe_round(r->observed, r, now_monotonic() / 1000);
 	}
 	r->cpu_usec = now_of(CLOCK_THREAD_CPUTIME_ID) - cpu;

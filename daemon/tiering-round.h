@@ -71,12 +71,21 @@ struct tiering_round {
 	struct tiering_seen seen; /* the tiering's */
 	GPtrArray *recordings;	  /* of struct recording *, borrowed */
 
+	uint32_t burst_us; /* tiering-sample.h */
+
 	/* What came of it. */
+	unsigned int bursts, seen_again;
 	uint64_t cpu_usec, sampled;
 	int result; /* of plan_run() */
 	struct plan_result planned;
 	struct plan_move moves[TIERING_MOVES];
 	GArray *plan_regions; /* of struct plan_region, as regions */
 };
+
+static inline struct tiering_region *tiering_region_at(const struct tiering_round *r,
+						       unsigned int i)
+{
+	return r->regions->pdata[i];
+}
 
 void tiering_round_run(struct work *w);

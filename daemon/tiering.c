@@ -13,6 +13,7 @@
 #include "tiering-observe.h"
 #include "tiering-pressure.h"
 #include "tiering-round.h"
+#include "tiering-sample.h"
 #include "tiering-status.h"
 
 /* Between rounds; the sampler's cost makes it longer. */
@@ -40,7 +41,7 @@ struct tiering {
 	struct heat heat;
 	struct plan plan;
 	struct heat_pace pace;
-	uint32_t granules, period_ms, cursor;
+	uint32_t granules, period_ms, cursor, burst_us;
 	uint64_t last_usec; /* the last round's end, monotonic */
 	GPtrArray *regions; /* of struct tiering_region *, by first */
 	GHashTable *by_id;  /* &region->id → region */
@@ -260,10 +261,11 @@ static void round_done(struct work *w, bool ran)
 		log_line(LOG_DEBUG, LOG_TIERING, NULL,
 			 "round %" PRIu64 ": %u morsels, %" PRIu64
 			 " granules sampled, budget %" PRIu64 " pages; %" PRIu64 " wishes, %" PRIu32
-			 " moves, %" PRIu32 " problems, result %d, %" PRIu64 " us",
+			 " moves, %" PRIu32 " problems, result %d, %" PRIu64
+			 " us, bursts of %" PRIu32 " us",
 			 t->status.rounds + 1, t->regions->len, r->sampled, r->budget_pages,
 			 r->planned.wanted, r->planned.moves, r->planned.n_problems, r->result,
-			 r->cpu_usec);
+			 r->cpu_usec, r->burst_us);
 		/*
 		 * With the pause before it, which pays for it. The first round has the cost of the start in it: pages of its
 		 * own tables that come.
@@ -272,6 +274,7 @@ static void round_done(struct work *w, bool ran)
 			t->period_ms =
 				heat_pace_next(&t->pace, r->cpu_usec, (now - t->last_usec) / 1000);
 		t->last_usec = now;
+		t->burst_us = tiering_burst_next(t->burst_us, r->seen_again);
 		tiering_status_take(&t->status, r);
 		t->status.period_ms = t->period_ms;
 		tiering_observe_tell(&t->observed, t->manager->registry);
@@ -354,6 +357,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 	r->observed = &t->observed;
 	r->stopping = &t->stopping;
 	r->cursor = &t->cursor;
+	r->burst_us = t->burst_us;
 	/* A reload may have changed it. */
 	t->pace.ceiling_ppm = t->manager->config->sampling_cpu * PPM_PER_PERCENT;
 	r->portion = t->pace.portion;
@@ -385,6 +389,7 @@ struct tiering *tiering_new(struct manager *manager)
 	t->status.regions = t->regions;
 	t->status.observed = &t->observed;
 	t->period_ms = PERIOD_MIN_MS;
+	t->burst_us = TIERING_BURST_FIRST_US;
 	heat_pace_init(&t->pace, PERIOD_MIN_MS, PERIOD_MAX_MS, PPM_PER_PERCENT);
 	if (worker_pool_new(manager->event, "morsel-tiering", 1, &t->pool) < 0 ||
 	    sd_event_add_time_relative(manager->event, &t->timer, CLOCK_MONOTONIC,
