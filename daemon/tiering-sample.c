@@ -9,7 +9,7 @@
 #define WINDOW_GRANULES 512u /* 1 GiB: what a storage is asked for at once */
 #define PAGE UINT64_C(4096)
 
-#define BURST_MIN_US 500u
+#define BURST_MIN_US 5000u
 #define BURST_MAX_US 200000u
 /* In one round, each waited for: the rest of it has the first look only. */
 #define BURSTS_MAX 64u
@@ -28,21 +28,23 @@ static unsigned int count(const uint64_t *bits)
 bool tiering_sample_of(const uint64_t *period, const uint64_t *burst, unsigned int n,
 		       uint64_t period_us, uint64_t burst_us, struct heat_sample *ret)
 {
-	struct heat_sample again = { .bits = (uint16_t)n, .pages = burst };
+	unsigned int seen = count(burst);
 	unsigned __int128 events;
 
 	*ret = (struct heat_sample){ .bits = (uint16_t)n, .pages = period };
-	if (n == 0 || (count(period) == 0 && count(burst) < SEEN_MIN))
+	if (n == 0 || (count(period) == 0 && seen < SEEN_MIN))
 		return false;
-	if (burst_us == 0 || count(burst) < SEEN_MIN)
+	if (burst_us == 0 || seen < SEEN_MIN)
 		return true;
-	/* As many in each moment of the period as in this one. */
-	events = (unsigned __int128)heat_sample_events(&again) * period_us / burst_us /
-		 HEAT_RATE_ONE;
+	/*
+	 * As many in each moment of the period as in this one: one of each page, at least. More may be guessed only where few of
+	 * them are seen; a program that goes over all of its pages now and then would be seen as a flood or as nothing.
+	 */
+	events = (unsigned __int128)seen * period_us / burst_us;
 	if (events * HEAT_RATE_ONE <= heat_sample_events(ret))
 		return true;
-	again.events = (uint32_t)MIN(events, UINT32_MAX);
-	*ret = again;
+	ret->pages = burst;
+	ret->events = (uint32_t)MIN(events, UINT32_MAX);
 	return true;
 }
 
