@@ -227,21 +227,6 @@ static uint32_t now_s(const struct plan *p)
 	return (uint32_t)(p->now_ms / 1000) & 0xffff;
 }
 
-bool plan_agrees(const struct plan *p, const struct heat *h, uint32_t granule,
-		 const uint32_t pages[PLAN_MAX_TIERS])
-{
-	const struct plan_split *places = granule < p->config.granules ? mixed(p, h, granule)
-								       : NULL;
-
-	if (!places)
-		return false;
-	/* Absent pages are counted as being somewhere. */
-	for (unsigned t = 0; t < PLAN_MAX_TIERS; t++)
-		if (pages[t] > places->count[t])
-			return false;
-	return true;
-}
-
 int plan_moved(struct plan *p, struct heat *h, const struct plan_move *m, unsigned pages)
 {
 	struct plan_granule *g;

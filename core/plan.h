@@ -209,12 +209,6 @@ int plan_init(struct plan *p, const struct plan_config *config, void *memory, ui
 /* Where pages are, as found (not moved): from page of granule on. PLAN_ABSENT: they are gone. Out of range: -ERANGE. */
 int plan_place(struct plan *p, struct heat *h, uint32_t granule, unsigned page, unsigned pages,
 	       unsigned tier);
-/*
- * Pages of the granule as found in each tier: may what is known of it page by page stay? False: it is not known so, or the
- * counts differ; then plan_place() it anew.
- */
-bool plan_agrees(const struct plan *p, const struct heat *h, uint32_t granule,
-		 const uint32_t pages[PLAN_MAX_TIERS]);
 /* A move was carried out; pages: how many of it, from its first one on. */
 int plan_moved(struct plan *p, struct heat *h, const struct plan_move *m, unsigned pages);
 /* A page's tier. */

@@ -604,19 +604,6 @@ static void test_pages(void)
 		CHECK(i % 32 != 5 || plan_tier_of(&plan, &heat, 40, i) == 0);
 	}
 	CHECK(near_pages == 16);
-	{
-		uint32_t pages[PLAN_MAX_TIERS] = { 16, G - 16 };
-
-		CHECK(plan_agrees(&plan, &heat, 40, pages));
-		/* Some are absent. */
-		pages[1] -= 100;
-		CHECK(plan_agrees(&plan, &heat, 40, pages));
-		pages[0]++;
-		CHECK(!plan_agrees(&plan, &heat, 40, pages));
-		/* Known as a whole only, and out of range. */
-		CHECK(!plan_agrees(&plan, &heat, 41, pages));
-		CHECK(!plan_agrees(&plan, &heat, plan.config.granules, pages));
-	}
 	CHECK(tier_of(40) == 1 && result.used[0] == 10 * G + 16);
 	/* Not without leave. */
 	regions[0].by_page = 0;

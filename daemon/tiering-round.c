@@ -26,10 +26,7 @@ static void place_range(struct tiering_round *r, const struct tiering_region *g,
 	}
 }
 
-/*
- * Pages of several tiers in each of them. What the planner knows page by page from its own moves stays as long as the numbers
- * agree; else the granule counts as being where most of it is.
- */
+/* Pages of several tiers in each of them: a granule counts as being where most of it is. */
 static void place_mixed(struct tiering_round *r, const struct tiering_region *g, uint64_t offset,
 			uint64_t length)
 {
@@ -37,8 +34,7 @@ static void place_mixed(struct tiering_round *r, const struct tiering_region *g,
 
 	for (uint64_t at = offset; at < offset + length; at += GRANULE_SIZE) {
 		uint64_t n = MIN(GRANULE_SIZE, m->size - at);
-		uint32_t pages[PLAN_MAX_TIERS] = {},
-			 granule = g->first + (uint32_t)(at / GRANULE_SIZE);
+		uint32_t pages[PLAN_MAX_TIERS] = {};
 		unsigned int most = PLAN_ABSENT;
 		struct storage_residency sum;
 
@@ -56,8 +52,7 @@ static void place_mixed(struct tiering_round *r, const struct tiering_region *g,
 				most = tier;
 		}
 		storage_residency_done(&sum);
-		if (!plan_agrees(r->plan, r->heat, granule, pages))
-			place_range(r, g, at, n, most);
+		place_range(r, g, at, n, most);
 	}
 }
 
@@ -101,7 +96,6 @@ static void plan(struct tiering_round *r)
 			.pages = g->present ? (uint32_t)((g->morsel->size + PAGE - 1) / PAGE) : 0,
 			.account = g->account,
 			.allow = g->allow,
-			.by_page = g->by_page,
 			.migrate = g->migrate == POLICY_MIGRATE_OFF ? PLAN_MIGRATE_OFF
 								    : PLAN_MIGRATE_ON,
 		};

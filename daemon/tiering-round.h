@@ -33,7 +33,6 @@ struct tiering_region {
 	bool fixed;   /* a policy says Migrate=off */
 	bool watched; /* it is sampled: somebody wants it moved, or recorded */
 	bool settled; /* it was sampled in the round before: what is seen is of one round */
-	bool by_page; /* its pages may be placed one by one */
 	bool fresh;   /* nothing is known of it */
 	bool present; /* of this round */
 	struct tiering_sum sum;	 /* the round's */

@@ -24,8 +24,6 @@
 /* Where the operator has set no limit for moves. */
 #define BANDWIDTH_DEFAULT (UINT64_C(256) << 20)
 
-/* Granules whose pages are looked at one by one: 22 MiB of memory, at most. */
-#define SPLITS_MAX 16384u
 #define PAGE UINT64_C(4096)
 
 struct tiering {
@@ -123,7 +121,6 @@ static void take_region(struct tiering *t, struct tiering_round *r, struct morse
 	g->fixed = tiering_is_fixed(r->accounts, g->account);
 	g->watched = g->migrate != POLICY_MIGRATE_OFF || is_recorded(t, m);
 	g->allow = allowed_tiers(m, &r->tiers);
-	g->by_page = m->placement && m->placement->page_size == PAGE;
 	t->wanted |= g->migrate != POLICY_MIGRATE_OFF;
 }
 
@@ -289,11 +286,8 @@ static void round_done(struct work *w, bool ran)
 static bool make_heat(struct tiering *t)
 {
 	uint64_t granules = MAX(manager_capacity(t->manager) / GRANULE_SIZE * 3 / 2, 4096);
-	struct heat_config heat = { .granules = (uint32_t)MIN(granules, 1u << 30),
-				    .splits = (uint32_t)MIN(granules / HEAT_SPLIT_SHARE,
-							    SPLITS_MAX) };
+	struct heat_config heat = { .granules = (uint32_t)MIN(granules, 1u << 30) };
 	struct plan_config plan = { .granules = heat.granules,
-				    .splits = heat.splits,
 				    .accounts = TIERING_ACCOUNTS_MAX,
 				    .tiers = PLAN_ABSENT };
 	uint64_t heat_bytes, plan_bytes;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * For tests/lab/checks/62-module-tiering: check-hot NAME MIB TIER HOT_MIB [STRIDE]
+ * For tests/lab/checks/62-module-tiering: check-hot NAME MIB TIER HOT_MIB
  *
- * Counts in words of the pages of HOT_MIB at an eighth of a morsel that began on TIER, only of every STRIDEth; from SIGUSR1
- * on at five eighths. Ends by SIGTERM, with 0 if every word is what was counted.
+ * Counts in words of the pages of HOT_MIB at an eighth of a morsel that began on TIER; from SIGUSR1 on at five
+ * eighths. Ends by SIGTERM, with 0 if every word is what was counted.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -44,14 +44,13 @@ int main(int argc, char **argv)
 {
 	struct morsel_options options = { MORSEL_OPTIONS_INIT, .populate = 1 };
 	uint64_t bytes = argc > 4 ? strtoull(argv[2], NULL, 10) * MIB : 0, *counted;
-	uint64_t stride = argc > 5 ? strtoull(argv[5], NULL, 10) : 1;
 	uint64_t hot = argc > 4 ? strtoull(argv[4], NULL, 10) * MIB : 0, sum = 0;
 	const struct timespec pause = { .tv_nsec = 2000000 };
 	volatile uint64_t *words;
 	morsel *m = NULL;
 
-	if (bytes == 0 || hot == 0 || stride == 0 || hot > bytes / 4) {
-		fprintf(stderr, "check-hot NAME MIB TIER HOT_MIB [STRIDE]\n");
+	if (bytes == 0 || hot == 0 || hot > bytes / 4) {
+		fprintf(stderr, "check-hot NAME MIB TIER HOT_MIB\n");
 		return 2;
 	}
 	signal(SIGUSR1, on_jump);
@@ -68,7 +67,7 @@ int main(int argc, char **argv)
 	while (!ended) {
 		uint64_t first = bytes / 8 * (jumped ? 5 : 1) / PAGE;
 
-		for (uint64_t page = first; page < first + hot / PAGE; page += stride) {
+		for (uint64_t page = first; page < first + hot / PAGE; page++) {
 			words[page * PAGE / 8]++;
 			counted[page]++;
 			sum++;
