@@ -11,18 +11,32 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* When the object was looked at last, and something was found. */
+static uint64_t *last_look(uint64_t id)
+{
+	static struct {
+		uint64_t id, usec;
+	} looks[64];
+	unsigned int i = 0;
+
+	while (i < 63 && looks[i].id != 0 && looks[i].id != id)
+		i++;
+	looks[i].id = id;
+	return &looks[i].usec;
+}
+
 static int harvest(struct morsel_harvest *a)
 {
 	const struct fake_object *o = fake_find(a->id);
 	uint64_t *bits = (uint64_t *)(uintptr_t)a->accessed, now = now_monotonic();
-	static uint64_t last[16];
+	uint64_t *last = last_look(a->id);
 
 	if (!o)
 		return -ENOENT;
 	/* Once in a while, all at once: who looks again after a moment finds nothing. */
-	if (now - last[a->id % 16] < 400000)
+	if (now - *last < 400000)
 		return 0;
-	last[a->id % 16] = now;
+	*last = now;
 	for (uint64_t at = 0; at < a->length; at += PAGE)
 		if (a->offset + at < o->bytes / 4 && o->pages[(a->offset + at) / PAGE])
 			bits[at / PAGE / 64] |= UINT64_C(1) << at / PAGE % 64;
