@@ -193,3 +193,5 @@ void table_cell(struct table *t, const char *text); /* escaped here */
 void table_cell_take(struct table *t, char *text);  /* the same, frees text */
 void table_print_free(struct table *t);
 char *table_string_free(struct table *t); /* lines, not wrapped; to be freed */
+/* Of what Placement() answered: its morsels. */
+struct table *morsels_table(const json_t *placement);

@@ -64,30 +64,6 @@ static double ms(const json_t *placement, const char *key)
 	return (double)get_i64(placement, key) / 1e6;
 }
 
-static void print_morsels(json_t *placement)
-{
-	struct table *t = table_new();
-	json_t *m;
-	size_t i;
-
-	table_column(t, "MORSEL");
-	table_column_right(t, "SIZE");
-	table_column(t, "MIGRATE");
-	table_column_right(t, "ACCESSES/S");
-	table_column(t, "TIERS");
-	json_array_foreach(get_array(placement, "morsels"), i, m)
-	{
-		table_row(t);
-		table_cell_take(t, g_strdup_printf("%" PRIu64 ":%s", get_u64(m, "owner"),
-						   get_string(m, "name")));
-		table_cell_take(t, format_bytes(get_u64(m, "size_bytes")));
-		table_cell(t, get_string(m, "migrate"));
-		table_cell_take(t, g_strdup_printf("%" PRIu64, get_u64(m, "accesses_per_s")));
-		table_cell_take(t, format_bytes_by(get_object(m, "tiers")));
-	}
-	table_print_free(t);
-}
-
 static void print_cgroup(json_t *policy, json_t *placement)
 {
 	json_t *problem;
@@ -97,7 +73,7 @@ static void print_cgroup(json_t *policy, json_t *placement)
 	if (get_bool(placement, "active"))
 		putchar('\n');
 	if (json_array_size(get_array(placement, "morsels")) > 0)
-		print_morsels(placement);
+		table_print_free(morsels_table(placement));
 	else if (get_bool(placement, "active"))
 		puts("None of the morsels that are watched is of this cgroup (or none that you may see).");
 	if (!get_bool(placement, "active"))

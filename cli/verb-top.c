@@ -146,21 +146,18 @@ static void add_cgroups(GPtrArray *lines, const struct frame *f, size_t most)
 	add_text(lines, table_string_free(t));
 }
 
-static void add_morsels(GPtrArray *lines, const struct frame *f)
+struct table *morsels_table(const json_t *placement)
 {
-	json_t *morsels = get_array(f->placement, "morsels"), *m;
-	struct table *t;
+	struct table *t = table_new();
+	json_t *m;
 	size_t i;
 
-	if (json_array_size(morsels) == 0)
-		return;
-	t = table_new();
 	table_column(t, "MORSEL");
 	table_column_right(t, "SIZE");
 	table_column(t, "MIGRATE");
 	table_column_right(t, "ACCESSES/S");
 	table_column(t, "TIERS");
-	json_array_foreach(morsels, i, m)
+	json_array_foreach(get_array(placement, "morsels"), i, m)
 	{
 		table_row(t);
 		table_cell_take(t, g_strdup_printf("%" PRIu64 ":%s", get_u64(m, "owner"),
@@ -168,8 +165,15 @@ static void add_morsels(GPtrArray *lines, const struct frame *f)
 		table_cell_take(t, format_bytes(get_u64(m, "size_bytes")));
 		add_heat(t, m);
 	}
+	return t;
+}
+
+static void add_morsels(GPtrArray *lines, const struct frame *f)
+{
+	if (json_array_size(get_array(f->placement, "morsels")) == 0)
+		return;
 	g_ptr_array_add(lines, g_strdup(""));
-	add_text(lines, table_string_free(t));
+	add_text(lines, table_string_free(morsels_table(f->placement)));
 }
 
 static void add_head(GPtrArray *lines, const struct frame *f, const struct frame *before)
