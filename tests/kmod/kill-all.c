@@ -25,6 +25,7 @@
 #define EACH 3 /* objects of a worker's place */
 #define BYTES (6 * MIB)
 #define PAGES (BYTES / PAGE)
+#define TRIES_MAX 3000 /* 30 s */
 
 static uint32_t pools[3];
 static unsigned int n_pools;
@@ -73,7 +74,13 @@ static void adopt(struct place *me, unsigned int k, struct km_object *o, char **
 	if (fd == -ENOENT) {
 		for (unsigned int i = 0; i < n_pools; i++)
 			c.placement.pools[i] = pools[(i + k) % n_pools];
-		r = km_ioctl(km_control, MORSEL_IOC_OBJECT_CREATE, &c);
+		/* The id is taken while a child of one that was killed has the destroyed object mapped. */
+		for (unsigned int tries = 0;; tries++) {
+			r = km_ioctl(km_control, MORSEL_IOC_OBJECT_CREATE, &c);
+			if (r != -EEXIST || tries == TRIES_MAX)
+				break;
+			km_nap_ms(10);
+		}
 		km_require(r == 0, "%s", strerror(-r));
 		fd = c.fd;
 		shared->created++;
