@@ -39,7 +39,7 @@ static int hello(struct morsel_hello *arg)
 		arg->version = MORSEL_UAPI_VERSION;
 		return -EPROTONOSUPPORT;
 	}
-	arg->features = MORSEL_FEATURE_EXTENTS;
+	arg->features = MORSEL_FEATURE_EXTENTS | MORSEL_FEATURE_PLACED;
 #ifdef MORSEL_TEST_BUILD
 	arg->features |= MORSEL_FEATURE_TEST;
 #endif
@@ -228,7 +228,7 @@ static int dispatch(unsigned int nr, union argument *arg, struct file **ret_file
 	case _IOC_NR(MORSEL_IOC_OBJECT_LIST):
 		return IF_RESERVED_ZERO(object_list, object_list(&arg->object_list));
 	case _IOC_NR(MORSEL_IOC_OBJECT_SET):
-		if (arg->object_set.flags)
+		if (arg->object_set.flags & ~MORSEL_OBJECT_PLACED)
 			return -EINVAL;
 		return IF_RESERVED_ZERO(object_set, object_set(&arg->object_set));
 	case _IOC_NR(MORSEL_IOC_OBJECT_STAT):

@@ -166,8 +166,8 @@ static int check_create(const struct morsel_object_create *arg)
 			      memchr_inv(&arg->placement, 0, sizeof(arg->placement))
 		    : arg->extents || arg->extents_count || arg->extents_pool)
 		return -EINVAL;
-	if (arg->flags & ~(MORSEL_OBJECT_HUGE | MORSEL_OBJECT_EXTENTS) || !arg->bytes ||
-	    !PAGE_ALIGNED(arg->bytes) || arg->bytes > MORSEL_MAX_OBJECT_SIZE)
+	if (arg->flags & ~(MORSEL_OBJECT_HUGE | MORSEL_OBJECT_EXTENTS | MORSEL_OBJECT_PLACED) ||
+	    !arg->bytes || !PAGE_ALIGNED(arg->bytes) || arg->bytes > MORSEL_MAX_OBJECT_SIZE)
 		return -EINVAL;
 	return 0;
 }
@@ -337,6 +337,7 @@ int object_set(const struct morsel_object_set *arg)
 	if (r >= 0) {
 		down_write(&o->frames);
 		swap(p, o->placement);
+		WRITE_ONCE(o->flags, o->flags | arg->flags);
 		up_write(&o->frames);
 		placement_drop(&p);
 	}

@@ -54,6 +54,7 @@ static unsigned int ask(const struct object *o, unsigned long granule, unsigned 
 		.node = numa_node_id(),
 		.frames = 1u << order,
 		.count = p->n,
+		.flags = READ_ONCE(o->flags) & MORSEL_OBJECT_PLACED ? MORSEL_PLACE_OWN : 0,
 	};
 	unsigned int i;
 	int n;

@@ -252,7 +252,7 @@ static void fill_in(struct worker *w, unsigned long request, union km_argument *
 		a->account_stat.id = pick(w, ACCOUNTS + 1);
 		break;
 	case MORSEL_IOC_OBJECT_CREATE:
-		a->object_create.flags = pick_flags(w, MORSEL_OBJECT_HUGE);
+		a->object_create.flags = pick_flags(w, MORSEL_OBJECT_HUGE | MORSEL_OBJECT_PLACED);
 		a->object_create.bytes = pick_bytes(w, OBJECT_MAX);
 		a->object_create.account = chance(w, 2) ? 0 : pick(w, ACCOUNTS + 1);
 		pick_placement(w, &a->object_create.placement);
@@ -274,6 +274,7 @@ static void fill_in(struct worker *w, unsigned long request, union km_argument *
 		break;
 	case MORSEL_IOC_OBJECT_SET:
 		a->object_set.id = pick_id(w);
+		a->object_set.flags = pick_flags(w, MORSEL_OBJECT_PLACED);
 		pick_placement(w, &a->object_set.placement);
 		break;
 	case MORSEL_IOC_OBJECT_STAT:

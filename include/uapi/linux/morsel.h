@@ -45,6 +45,7 @@ struct morsel_hello {
 #define MORSEL_FEATURE_TEST (1ULL << 0)	     /* a test build: not for use */
 #define MORSEL_FEATURE_PLACEMENT (1ULL << 1) /* struct_ops morsel_placement_ops can be registered */
 #define MORSEL_FEATURE_EXTENTS (1ULL << 2)   /* pools and objects of that name */
+#define MORSEL_FEATURE_PLACED (1ULL << 3)    /* MORSEL_OBJECT_PLACED */
 
 /*
  * Pool: frames of one tier, given out by LLFree. The tier is a number below MORSEL_MAX_TIERS that the
@@ -207,6 +208,8 @@ struct morsel_object_create {
  * pin of one counts for all objects with a frame in its 2 MiB.)
  */
 #define MORSEL_OBJECT_EXTENTS (1u << 1)
+/* The placement is this object's own, not what holds for all of its account: placement programs are told (MORSEL_PLACE_OWN). */
+#define MORSEL_OBJECT_PLACED (1u << 2)
 
 /* Multiples of 4096, in any order. EINVAL: they overlap in the object; ERANGE: beyond the object or the pool. */
 struct morsel_object_extent {
@@ -235,7 +238,7 @@ struct morsel_object_list {
 
 struct morsel_object_set {
 	__u32 size;
-	__u32 flags; /* 0 */
+	__u32 flags; /* MORSEL_OBJECT_PLACED, from now on; without it that stays as it is */
 	__u64 id;
 	struct morsel_placement placement; /* for frames to come; what is there stays */
 	__u64 reserved[2];

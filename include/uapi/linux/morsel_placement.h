@@ -19,17 +19,19 @@
 
 struct morsel_place {
 	/* What is asked; the program cannot change it. */
-	__u64 object, account; /* ids; account 0: none */
-	__u64 granule;	       /* which 2 MiB of the object */
-	__u32 node;	       /* of the CPU that asks */
-	__u32 frames;	       /* of 4 KiB: 1, or 512 of one piece */
-	__u32 count;	       /* pools that the object may have frames of */
-	__u32 pad;
+	__u64 object, account;		 /* ids; account 0: none */
+	__u64 granule;			 /* which 2 MiB of the object */
+	__u32 node;			 /* of the CPU that asks */
+	__u32 frames;			 /* of 4 KiB: 1, or 512 of one piece */
+	__u32 count;			 /* pools that the object may have frames of */
+	__u32 flags;			 /* MORSEL_PLACE_* */
 	__u32 pools[MORSEL_PLACE_POOLS]; /* their ids, in the order without a program; then 0 */
 	__u32 tiers[MORSEL_PLACE_POOLS]; /* of each of these */
 	/* The answer: the first so many as the program returns. */
 	__u32 order[MORSEL_PLACE_POOLS];
 };
+#define MORSEL_PLACE_OWN \
+	(1u << 0) /* MORSEL_OBJECT_PLACED: pools are in an order that was chosen for this object */
 
 /*
  * place() returns how many entries of order it has set: ids out of pools, each at most once. Pools that it
