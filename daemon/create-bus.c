@@ -471,6 +471,8 @@ static int make_object(struct call *call, struct morsel *m, bool populate, sd_bu
 	}
 	m->storage = manager->storage;
 	spec = morsel_spec(m);
+	spec.placed =
+		!is_standard(m->placement, policies_placement(manager, m->account)->placement);
 	r = manager->storage->ops->create(manager->storage, manager->inventory, &spec, &m->object,
 					  &text);
 	if (r < 0)

@@ -72,6 +72,7 @@ static void examination_done(struct work *w, bool ran)
 	g_free(x->facts.registry_trouble);
 	g_free(x->facts.keeper_trouble);
 	g_free(x->facts.policy_warning);
+	g_free(x->facts.placement.text);
 	g_free(x);
 }
 
@@ -131,6 +132,9 @@ int doctor_call(struct call *call, sd_bus_error *error)
 	x->facts.policy_warnings = manager->policy_warnings->len;
 	x->facts.policy_warning = g_strdup(
 		manager->policy_warnings->len > 0 ? manager->policy_warnings->pdata[0] : "");
+	x->facts.placer = manager->placer != NULL;
+	if (manager->placer)
+		placer_status(manager->placer, &x->facts.placement);
 	x->work.run = examination_run;
 	x->work.done = examination_done;
 	x->work.owner = call->caller->uid;

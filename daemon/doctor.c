@@ -515,6 +515,49 @@ static void examine_policy(GArray *list, const struct doctor_facts *f)
 					   : "");
 }
 
+/* The program that the module asks where a frame comes from (docs/ebpf.md). */
+static void examine_placement(GArray *list, const struct doctor_facts *f)
+{
+	static const char name[] = "placement-program";
+	static const char without[] = "policies of cgroups count when a morsel is created";
+
+	if (!f->placer) {
+		add(list, name, DOCTOR_MISSING,
+		    g_strdup("no module that asks a BPF program, or no morsel-helper to load one"),
+		    without, "see module; it wants a kernel with BTF of modules");
+		return;
+	}
+	switch (f->placement.state) {
+	case PLACER_IDLE:
+		add(list, name, DOCTOR_OK,
+		    g_strdup("not needed: no policy of a cgroup with morsels names tiers"), "", "");
+		break;
+	case PLACER_ATTACHED:
+		add(list, name, DOCTOR_OK,
+		    g_strdup_printf("%s is asked; policies of %u cgroups%s", f->placement.text,
+				    f->placement.policies,
+				    f->placement.sent ? "" : ", some on their way"),
+		    "", "");
+		break;
+	case PLACER_OTHER:
+		add(list, name, DOCTOR_DEGRADED,
+		    g_strdup("another program is registered with the module, and left there"),
+		    "frames come from where that program says", "");
+		break;
+	case PLACER_TRYING:
+		add(list, name, DOCTOR_DEGRADED, g_strdup("it is being registered"), without, "");
+		break;
+	case PLACER_ABSENT:
+		add(list, name, DOCTOR_MISSING, g_strdup(f->placement.text), without,
+		    "systemctl enable --now morsel-bpf.socket");
+		break;
+	case PLACER_FAILED:
+		add(list, name, DOCTOR_MISSING, g_strdup(f->placement.text), without,
+		    "journalctl -t morsel-helper");
+		break;
+	}
+}
+
 GArray *doctor_examine(struct doctor_facts *facts)
 {
 	GArray *list = g_array_new(FALSE, FALSE, sizeof(struct capability));
@@ -530,6 +573,7 @@ GArray *doctor_examine(struct doctor_facts *facts)
 	examine_cgroup(list, facts);
 	examine_module(list, facts);
 	examine_policy(list, facts);
+	examine_placement(list, facts);
 	examine_polkit(list, facts);
 	examine_huge_pages(list, facts);
 	examine_calls(list);

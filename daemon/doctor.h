@@ -7,6 +7,7 @@
 
 #include "keeper.h"
 #include "module-advice.h"
+#include "placer.h"
 
 /*
  * What this machine and this process can do: one capability each, what is used instead where it is not
@@ -49,6 +50,9 @@ struct doctor_facts {
 	unsigned int policies; /* cgroups, and patterns of them, that have one */
 	unsigned int policy_warnings;
 	char *policy_warning; /* the first of them, or ""; owned by who made this */
+
+	bool placer;			/* there is one: */
+	struct placer_status placement; /* its text is owned by who made this */
 
 	/* Found out: */
 	bool cap_sys_nice;

@@ -299,6 +299,7 @@ static int fake_object_call(unsigned long request, void *argument)
 		return 0;
 	case MORSEL_IOC_OBJECT_SET:
 		o->list = ((struct morsel_object_set *)argument)->placement;
+		o->flags |= ((struct morsel_object_set *)argument)->flags;
 		return 0;
 	case MORSEL_IOC_OBJECT_DESTROY:
 		return fake_destroy(o);

@@ -29,17 +29,15 @@ void helper_client_init(const char *path)
 	socket_path = path;
 }
 
-static int connect_helper(int *ret_fd)
+int helper_client_connect(const char *path, int *ret_fd)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct timeval t = { .tv_sec = HELPER_OPEN_SEC };
 	int fd, r;
 
-	if (!socket_path)
-		return -ENOENT;
-	if (strlen(socket_path) >= sizeof(address.sun_path))
+	if (strlen(path) >= sizeof(address.sun_path))
 		return -ENAMETOOLONG;
-	strcpy(address.sun_path, socket_path);
+	strcpy(address.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
@@ -52,6 +50,25 @@ static int connect_helper(int *ret_fd)
 	}
 	*ret_fd = fd;
 	return 0;
+}
+
+static int connect_helper(int *ret_fd)
+{
+	return socket_path ? helper_client_connect(socket_path, ret_fd) : -ENOENT;
+}
+
+int helper_client_ask(int socket, const struct helper_request *request,
+		      struct helper_reply *ret_reply)
+{
+	uint8_t packet[HELPER_PACKET_MAX];
+	int r;
+
+	r = packet_send(socket, packet, helper_request_build(request, packet), -1);
+	if (r == 0)
+		r = packet_receive(socket, packet, NULL);
+	if (r > 0)
+		r = helper_reply_parse(packet, (size_t)r, ret_reply);
+	return r == 0 && ret_reply->kind != HELPER_END ? -EPROTO : r;
 }
 
 /* One request, one answer. -ECONNRESET, -EPIPE: the connection had ended already. */

@@ -22,6 +22,12 @@ int helper_client_open(const char *path);
  * NULL. */
 int helper_client_open_device(const char *path, char **ret_text);
 
+/* A connection of one's own to either of them (HELPER_OPEN_SEC for each send and receive), the caller's. */
+int helper_client_connect(const char *path, int *ret_fd);
+/* One request that is answered at once, without a descriptor: 0 if there was an answer, whatever its result. */
+int helper_client_ask(int socket, const struct helper_request *request,
+		      struct helper_reply *ret_reply);
+
 /* Does it answer now? 0, -ENOENT: there is none, or another negative errno. */
 int helper_client_check(void);
 

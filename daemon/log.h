@@ -46,6 +46,7 @@
 #define LOG_UNCLAIMED "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d38"
 #define LOG_STORAGE "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d39"
 #define LOG_POLICY_WARNING "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d3a"
+#define LOG_PLACEMENT "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d3d"
 #define LOG_TIERING "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d3c"
 #define LOG_POLICY_CHANGED "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d3b"
 #define LOG_PROVISION_APPLIED "0c0ff4ddbc3b4a4bb7e3fe6aa28e0d25"

@@ -14,7 +14,8 @@
 static int run(int argc, char **argv)
 {
 	g_autofree char *keeper = NULL, *address = NULL, *listen_path = NULL, *config = NULL,
-			*runtime_dir = NULL, *root = NULL, *state_dir = NULL, *helper = NULL;
+			*runtime_dir = NULL, *root = NULL, *state_dir = NULL, *helper = NULL,
+			*bpf = NULL;
 	gboolean dry_run = FALSE, version = FALSE, debug = FALSE;
 	const GOptionEntry entries[] = {
 		{ "address", 0, 0, G_OPTION_ARG_STRING, &address,
@@ -31,6 +32,9 @@ static int run(int argc, char **argv)
 		  "Read /sys and /proc below DIR instead", "DIR" },
 		{ "state-dir", 0, 0, G_OPTION_ARG_FILENAME, &state_dir,
 		  "Directory for lasting state, locked while the daemon runs", "DIR" },
+		{ "bpf-helper", 0, 0, G_OPTION_ARG_FILENAME, &bpf,
+		  "Socket of morsel-helper --bpf, or 'none' (default: " HELPER_BPF_SOCKET ")",
+		  "PATH" },
 		{ "helper", 0, 0, G_OPTION_ARG_FILENAME, &helper,
 		  "morsel-helper's socket, or 'none' (default: " HELPER_SOCKET ")", "PATH" },
 		{ "keeper", 0, 0, G_OPTION_ARG_FILENAME, &keeper,
@@ -75,6 +79,9 @@ static int run(int argc, char **argv)
 	options.helper_path = helper ? (g_str_equal(helper, "none") ? NULL : helper)
 			      : root ? NULL
 				     : HELPER_SOCKET;
+	options.bpf_path = bpf	  ? (g_str_equal(bpf, "none") ? NULL : bpf)
+			   : root ? NULL
+				  : HELPER_BPF_SOCKET;
 	options.keeper_path = keeper;
 	options.dry_run = dry_run;
 

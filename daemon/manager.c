@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/morsel.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -586,6 +587,23 @@ static void choose_storage(struct manager *m)
 	}
 }
 
+static void on_policy(uint64_t account, const struct morsel_policy *policy, void *userdata)
+{
+	placer_set(userdata, account, policy);
+}
+
+/* Of this machine's module only. */
+static void start_placer(struct manager *m)
+{
+	uint64_t wanted = MORSEL_FEATURE_PLACEMENT | MORSEL_FEATURE_PLACED;
+
+	if (!m->module || !m->real_root || !m->options.bpf_path ||
+	    (m->module_facts.probe.features & wanted) != wanted)
+		return;
+	m->placer = placer_new(m->root_fd, m->options.bpf_path);
+	storage_module_set_placer(m->module, on_policy, m->placer);
+}
+
 static int read_machine(struct manager *m)
 {
 	g_autofree char *text = NULL;
@@ -610,6 +628,7 @@ static int read_machine(struct manager *m)
 	if (r < 0)
 		return fail(r, "node storage", NULL);
 	choose_storage(m);
+	start_placer(m);
 	inventory_set_module(m->inventory, m->module != NULL);
 	r = inventory_refresh(m->inventory, m->config, NULL, NULL, &changed);
 	if (r < 0)
@@ -839,6 +858,9 @@ struct manager *manager_free(struct manager *m)
 	g_clear_pointer(&m->policy_warnings, g_ptr_array_unref);
 	policy_set_unref(m->policies);
 	g_clear_pointer(&m->provisioned, g_hash_table_unref);
+	if (m->placer)
+		storage_module_set_placer(m->module, NULL, NULL);
+	m->placer = placer_free(m->placer);
 	storage_module_free(m->module);
 	storage_node_free(m->node);
 	g_free(m->create_refusal);

@@ -18,6 +18,7 @@
 #include "linger.h"
 #include "listen.h"
 #include "module-advice.h"
+#include "placer.h"
 #include "policy.h"
 #include "quota.h"
 #include "registry.h"
@@ -36,6 +37,7 @@ struct manager_options {
 	const char *runtime_dir; /* has policy.d, for policies until the next boot */
 	const char *root;	 /* "/", or a directory that stands in for it */
 	const char *state_dir;	 /* or NULL: nothing lasts */
+	const char *bpf_path;	 /* that of morsel-helper --bpf, or NULL: no placement program */
 	const char *helper_path; /* morsel-helper's socket, or NULL: there is none */
 	const char *keeper_path; /* or NULL: nothing outlives the daemon */
 	bool dry_run;
@@ -80,7 +82,8 @@ struct manager {
 	struct authority *authority;
 	struct turns *turns; /* whose call is served next */
 	struct tiering *tiering;
-	GQueue records; /* of struct record: what is being recorded, by whom */
+	GQueue records;	       /* of struct record: what is being recorded, by whom */
+	struct placer *placer; /* NULL: no placement program */
 	struct stats stats;
 	GQueue listings; /* of struct listing: pages of List on their way */
 

@@ -102,6 +102,8 @@ void policies_refresh(struct manager *m)
 			log_line(LOG_NOTICE, LOG_POLICY_WARNING, NULL, "%s",
 				 (char *)m->policy_warnings->pdata[i]);
 	tiering_wake(m->tiering);
+	if (m->placer)
+		placer_wake(m->placer);
 }
 
 void policies_apply(struct manager *m, struct policy_set *set)

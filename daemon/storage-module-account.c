@@ -110,8 +110,10 @@ void storage_module_set_policies(struct storage *s, struct policy_set *policies)
 	policy_set_unref(m->policies);
 	m->policies = policies ? policy_set_ref(policies) : NULL;
 	g_hash_table_iter_init(&iter, m->cgroups);
-	while (g_hash_table_iter_next(&iter, NULL, &c))
+	while (g_hash_table_iter_next(&iter, NULL, &c)) {
 		set_limits(m, c);
+		module_policy_tell(m, c);
+	}
 	pthread_mutex_unlock(&m->lock);
 }
 
@@ -131,6 +133,7 @@ void module_account_tier(struct module_storage *m, uint32_t number, const char *
 		cgroup->limit_known &= ~(UINT32_C(1) << number);
 		if (cgroup->path)
 			set_limit(m, cgroup, number);
+		module_policy_tell(m, cgroup);
 	}
 }
 
@@ -244,8 +247,10 @@ int module_account_get(struct module_storage *m, const char *path, uint64_t id, 
 		*ret_account = c->leaf;
 	else if (r >= 0)
 		r = find_leaf(m, c ? c->id : 0, ret_account);
-	if (r >= 0 && c)
+	if (r >= 0 && c) {
 		c->leaf = *ret_account;
+		module_policy_tell(m, c);
+	}
 	if (r < 0)
 		*ret_error = g_strdup_printf("the module makes no account of cgroup '%s': %s", path,
 					     g_strerror(-r));
@@ -314,7 +319,11 @@ static void let_go(struct module_storage *m, GHashTable *live)
 		if (!module_account_is_ours(m, stat.id) ||
 		    (live && g_hash_table_contains(live, &stat.parent)))
 			continue;
-		if (account_destroy(m, stat.id) >= 0 && c)
+		if (account_destroy(m, stat.id) < 0)
+			continue;
+		if (m->place)
+			m->place(stat.id, &(struct morsel_policy){}, m->place_userdata);
+		if (c)
 			c->leaf = 0;
 	}
 	/* Whatever has nothing below it, until that is no more. */

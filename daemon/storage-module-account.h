@@ -35,6 +35,11 @@ int module_account_get(struct module_storage *m, const char *path, uint64_t id, 
 bool module_account_is_ours(const struct module_storage *m, uint64_t account);
 /* The tier has a number now, if it had none: its limits hold. */
 void module_account_tier(struct module_storage *m, uint32_t number, const char *name);
+/* What policies say of where a cgroup's objects should lie, for a placement program: no tiers: nothing. */
+void module_policy_of(const struct module_storage *m, const char *path,
+		      struct morsel_policy *ret_policy);
+/* Tell whoever wants to know. */
+void module_policy_tell(struct module_storage *m, const struct module_cgroup *c);
 /* What there is of ours from earlier lives. */
 void module_accounts_scan(struct module_storage *m);
 /* Give back those of cgroups that are gone, if nothing is charged to them. Not more often than that is of use. */

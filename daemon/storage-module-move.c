@@ -202,6 +202,7 @@ static int set_list(struct module_mover *m)
 		return -EOPNOTSUPP;
 	pthread_mutex_lock(&o->lock);
 	set.placement = o->list;
+	set.flags = module_placed_flag(o->module);
 	module_place_towards(&set.placement, m->pools, m->n_pools);
 	do
 		r = o->module->sys->call(o->module->fd, MORSEL_IOC_OBJECT_SET, &set);

@@ -57,6 +57,7 @@ static void say_hello(int fd, struct module_probe *probe)
 	} else {
 		probe->version = hello.version;
 		probe->test_build = hello.features & MORSEL_FEATURE_TEST;
+		probe->features = hello.features;
 		if (hello.version != MORSEL_UAPI_VERSION)
 			probe->state = MODULE_VERSION;
 	}
@@ -86,8 +87,10 @@ void storage_module_open(int root_fd, int state_fd, const struct module_opener *
 		if (r < 0) {
 			probe.state = MODULE_FAILED;
 			probe.error = r;
-		} else if (opener) {
-			storage_module_set_opener(*ret_storage, opener);
+		} else {
+			storage_module_set_features(*ret_storage, probe.features);
+			if (opener)
+				storage_module_set_opener(*ret_storage, opener);
 		}
 	}
 	*ret_probe = probe;

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "config.h"
+#include "ebpf/placement-policy.h"
 #include "storage.h"
 
 struct module_sys;
@@ -27,6 +28,7 @@ struct module_probe {
 	int error; /* negative errno, or 0 */
 	uint32_t version;
 	bool test_build;
+	uint64_t features; /* MORSEL_FEATURE_* */
 };
 
 /*
@@ -48,6 +50,8 @@ void storage_module_open(int root_fd, int state_fd, const struct module_opener *
 /* fd: the control descriptor, taken over on failure too. instance: which daemon we are, 31 bits. */
 int storage_module_new_with(int root_fd, int fd, uint32_t instance, const struct module_sys *sys,
 			    struct storage **ret_storage);
+/* Of the module: MORSEL_FEATURE_*. Before anything is created. */
+void storage_module_set_features(struct storage *s, uint64_t features);
 void storage_module_set_opener(struct storage *s, const struct module_opener *opener);
 /* What the tiers' devices are, so that pools are known for theirs: after each refresh of the inventory. */
 void storage_module_learn(struct storage *s, const struct inventory *inv);
@@ -55,6 +59,13 @@ void storage_module_learn(struct storage *s, const struct inventory *inv);
 uint64_t storage_module_tier_free(struct storage *s, const struct tier *tier);
 /* Limits of cgroups by tier (Max.TIER), from now on. policies: referenced; NULL: none. Event loop. */
 void storage_module_set_policies(struct storage *s, struct policy_set *policies);
+/*
+ * Who is told what holds for objects of an account, from now on: a placement program's map. Called with locks of the storage held, on any
+ * thread; NULL: nobody.
+ */
+typedef void (*storage_module_place_t)(uint64_t account, const struct morsel_policy *policy,
+				       void *userdata);
+void storage_module_set_placer(struct storage *s, storage_module_place_t place, void *userdata);
 /* How deep the module's tree may be, of which the last one is the daemon's. What is deeper shares the account of the
  * cgroup above it that has one. */
 #define MODULE_CGROUPS_DEPTH 15

@@ -36,6 +36,7 @@ static struct storage_object *object_new(struct module_storage *m, const struct 
 	o->id = spec->id.qwords[0] ?: spec->id.qwords[1];
 	o->size = spec->size;
 	o->huge = huge;
+	o->placed = spec->placed;
 	o->placement = spec->placement ? placement_ref(spec->placement) : NULL;
 	pthread_mutex_init(&o->lock, NULL);
 	return o;
@@ -70,7 +71,8 @@ static int create_object(struct storage_object *o, uint64_t account, char **ret_
 	struct module_storage *m = o->module;
 	struct morsel_object_create create = {
 		.size = sizeof(create),
-		.flags = o->huge ? MORSEL_OBJECT_HUGE : 0,
+		.flags = (o->huge ? MORSEL_OBJECT_HUGE : 0) |
+			 (o->placed ? module_placed_flag(m) : 0),
 		.bytes = o->size,
 		.account = account,
 		.placement = o->list,
@@ -401,6 +403,11 @@ int storage_module_new_with(int root_fd, int fd, uint32_t instance, const struct
 	module_accounts_scan(m);
 	*ret_storage = &m->base;
 	return 0;
+}
+
+void storage_module_set_features(struct storage *s, uint64_t features)
+{
+	((struct module_storage *)s)->features = features;
 }
 
 void storage_module_set_opener(struct storage *s, const struct module_opener *opener)

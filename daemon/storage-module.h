@@ -44,6 +44,7 @@ struct module_storage {
 	const struct module_sys *sys;
 	struct module_opener opener;
 	uint32_t instance; /* of 31 bits */
+	uint64_t features; /* MORSEL_FEATURE_* */
 
 	pthread_mutex_t lock;		    /* of what is below */
 	GArray *pools;			    /* of struct module_pool */
@@ -52,6 +53,8 @@ struct module_storage {
 	GHashTable *cgroups;		    /* of struct module_cgroup, by their numbers */
 	char *tier_names[MORSEL_MAX_TIERS]; /* by the module's number; NULL: no tier has it */
 	struct policy_set *policies;	    /* has limits of cgroups; NULL: none */
+	storage_module_place_t place;	    /* NULL: nobody wants to know */
+	void *place_userdata;
 	uint64_t collected; /* when accounts were last given back (monotonic clock) */
 };
 
@@ -62,6 +65,7 @@ struct storage_object {
 	uint64_t id;
 	uint64_t size;
 	bool huge;
+	bool placed;		     /* by wishes of its own */
 	struct placement *placement; /* referenced; NULL: no wishes */
 
 	pthread_mutex_t lock;	      /* of what is below */
@@ -71,6 +75,12 @@ struct storage_object {
 /* With a text on failure: -EINVAL, not in whole pages inside of the object. */
 int module_check_range(const struct storage_object *o, uint64_t offset, uint64_t length,
 		       char **ret_error);
+
+/* For the module: its placement is its own, not its cgroup's. 0 where that cannot be said. */
+static inline uint32_t module_placed_flag(const struct module_storage *m)
+{
+	return m->features & MORSEL_FEATURE_PLACED ? MORSEL_OBJECT_PLACED : 0;
+}
 
 /* Can pages lie on the tier? */
 static inline bool module_tier_takes(const struct tier *t)

@@ -101,6 +101,7 @@ struct storage_spec {
 	uint64_t cgroup_id; /* that one's number, 0: unknown */
 	uint64_t size;	    /* bytes, multiple of the page size, > 0 */
 	struct placement *placement; /* NULL: no wishes */
+	bool placed; /* some of these are the morsel's own: what its cgroup wishes later is nothing to it */
 };
 
 struct storage_ops {

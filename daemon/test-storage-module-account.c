@@ -242,11 +242,106 @@ static void test_limits(struct fixture *f, gconstpointer data)
 	storage_module_set_policies(f->s, NULL);
 }
 
+/* What a placement program is told: the last word on each account. */
+struct told {
+	uint64_t account;
+	struct morsel_policy policy;
+	unsigned int times;
+};
+
+static void on_place(uint64_t account, const struct morsel_policy *policy, void *userdata)
+{
+	struct told *t = userdata;
+
+	t->account = account;
+	t->policy = *policy;
+	t->times++;
+}
+
+static void want_policy(const struct told *t, const char *want)
+{
+	g_autoptr(GString) s = g_string_new(NULL);
+	uint32_t sum = 0;
+
+	for (uint32_t i = 0; i < t->policy.count; i++) {
+		g_string_append_printf(s, "%s%u", i > 0 ? " " : "", t->policy.tier[i]);
+		if (t->policy.weights > 0)
+			g_string_append_printf(s, "=%u", t->policy.weight[i]);
+		sum += t->policy.weight[i];
+	}
+	if (t->policy.flags & MORSEL_POLICY_ONLY)
+		g_string_append(s, " only");
+	g_assert_cmpstr(s->str, ==, want);
+	g_assert_cmpuint(t->policy.weights, ==, sum);
+}
+
+static void test_placement_policies(struct fixture *f, gconstpointer data)
+{
+	struct storage_object *a, *own;
+	struct told told = {};
+	uint64_t one;
+
+	(void)make_cgroup(f, "");
+	one = make_cgroup(f, "/a.slice/one");
+	tree_write(&f->tree, CGROUP_DIR "/cgroup.controllers", "memory\n");
+	configure(f, "[cgroup /a.slice]\nPrefer=hbm0 slow0\n");
+	storage_module_set_placer(f->s, on_place, &told);
+	storage_module_set_features(f->s, MORSEL_FEATURE_PLACED);
+	g_assert_cmpuint(told.times, ==, 0);
+	/* Pools, and with them numbers of tiers, come with it: dram0 is 0, hbm0 1, slow0 2. */
+	a = create_from(f, "/a.slice/one", one);
+	g_assert_cmpuint(told.account, ==, account_of(a));
+	want_policy(&told, "1 2");
+	g_assert_cmpuint(fake_find(a->id)->flags, ==, 0);
+	configure(f, "[cgroup /a.slice/one]\nSpread=slow0:3 hbm0:1\n");
+	want_policy(&told, "2=3 1=1");
+	/* Of a tier that may not be used, and of one that has no pool, nothing is said. */
+	configure(
+		f,
+		"[cgroup /a.slice/one]\nPrefer=hbm0 slow0 nvm0\n[cgroup /a.slice]\nAllow=dram0 slow0 nvm0\n");
+	want_policy(&told, "2 0 only");
+	configure(f, "[cgroup /a.slice/one]\nAllow=nvm0\n");
+	want_policy(&told, "");
+	configure(f, "[cgroup /a.slice/one]\nPrefer=dram0\nAllow=\n");
+	want_policy(&told, "0");
+	configure(f, "");
+	want_policy(&told, "");
+
+	/* One that has wishes of its own is marked, at creation and by a move of all of it. */
+	{
+		struct storage_spec spec = fixture_spec(300, MIB, NULL);
+		g_autofree char *error = NULL;
+
+		spec.placed = true;
+		g_assert_cmpint(f->s->ops->create(f->s, f->inv, &spec, &own, &error), ==, 0);
+	}
+	g_assert_cmpuint(fake_find(own->id)->flags, ==, MORSEL_OBJECT_PLACED);
+	{
+		struct storage_move_result result;
+
+		fixture_move(f, a, "slow0", 0, MIB, &result);
+		storage_move_result_done(&result);
+	}
+	g_assert_cmpuint(fake_find(a->id)->flags, ==, MORSEL_OBJECT_PLACED);
+
+	/* When its account goes, nothing is said of it any more. */
+	configure(f, "[cgroup /a.slice/one]\nPrefer=dram0\n");
+	want_policy(&told, "0");
+	done(f, a);
+	done(f, own);
+	remove_cgroup(f, "/a.slice");
+	collect(f);
+	want_policy(&told, "");
+	storage_module_set_placer(f->s, NULL, NULL);
+	storage_module_set_policies(f->s, NULL);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	FIXTURE_ADD("cgroups", test_cgroups);
 	FIXTURE_ADD("deep-cgroups", test_deep_cgroups);
 	FIXTURE_ADD("limits", test_limits);
+	FIXTURE_ADD("placement-policies", test_placement_policies);
 	return g_test_run();
 }

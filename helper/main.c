@@ -47,7 +47,7 @@ static int bind_socket(const char *path)
 static int run(int argc, char **argv)
 {
 	g_autofree char *path = NULL, *root = NULL, *user = NULL, *config = NULL;
-	gboolean version = FALSE;
+	gboolean version = FALSE, bpf = FALSE;
 	const GOptionEntry entries[] = {
 		{ "socket", 0, 0, G_OPTION_ARG_FILENAME, &path,
 		  "Listen here (default: the socket that systemd hands over)", "PATH" },
@@ -55,6 +55,8 @@ static int run(int argc, char **argv)
 		  "Find the kernel's files below DIR instead of /", "DIR" },
 		{ "user", 0, 0, G_OPTION_ARG_STRING, &user,
 		  "Who may call, beside root (default: " DEFAULT_USER ")", "USER" },
+		{ "bpf", 0, 0, G_OPTION_ARG_NONE, &bpf,
+		  "Serve what is about placement programs, and nothing else", NULL },
 		{ "version", 0, 0, G_OPTION_ARG_NONE, &version, "Print the version", NULL },
 		{ NULL },
 	};
@@ -85,6 +87,7 @@ static int run(int argc, char **argv)
 		return fail("root directory", root, -errno);
 	config = g_strconcat(root ? root : "", CONFIG, NULL);
 	options.config_path = config;
+	options.bpf = bpf;
 	if (path) {
 		fd = bind_socket(path);
 		options.idle_sec = 0;
@@ -95,8 +98,8 @@ static int run(int argc, char **argv)
 		    sd_is_socket_unix(SD_LISTEN_FDS_START, SOCK_SEQPACKET, 1, NULL, 0) <= 0) {
 			log_line(
 				LOG_ERR, LOG_START_FAILED, NULL,
-				"systemd hands over no socket (morsel-helper.socket); --socket PATH "
-				"listens without it");
+				"systemd hands over no socket (morsel-helper.socket, or morsel-bpf.socket); "
+				"--socket PATH listens without it");
 			return EXIT_FAILURE;
 		}
 		fd = SD_LISTEN_FDS_START;

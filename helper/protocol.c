@@ -32,6 +32,12 @@ struct provision_packet {
 	char name[HELPER_NAME_MAX];
 };
 
+struct policy_packet {
+	struct header header;
+	uint64_t account;
+	struct morsel_policy policy;
+};
+
 struct reply_packet {
 	struct header header;
 	int32_t result;
@@ -44,6 +50,7 @@ struct reply_packet {
 static_assert(sizeof(struct header) == 16, "no padding");
 static_assert(sizeof(struct open_packet) == 16 + HELPER_PATH_MAX, "no padding");
 static_assert(sizeof(struct provision_packet) == 40 + HELPER_NAME_MAX, "no padding");
+static_assert(sizeof(struct policy_packet) == 24 + 16 + 4 * MORSEL_POLICY_TIERS, "no padding");
 static_assert(sizeof(struct reply_packet) == 32 + HELPER_NAME_MAX + HELPER_TEXT_MAX, "no padding");
 static_assert(sizeof(struct reply_packet) <= HELPER_PACKET_MAX, "fits");
 
@@ -51,7 +58,10 @@ const char *helper_verb_to_string(enum helper_verb v)
 {
 	static const char *const names[HELPER_VERB_MAX] = { [HELPER_OPEN] = "open",
 							    [HELPER_PROVISION] = "provision",
-							    [HELPER_UNPROVISION] = "unprovision" };
+							    [HELPER_UNPROVISION] = "unprovision",
+							    [HELPER_ATTACH] = "attach",
+							    [HELPER_POLICY] = "policy",
+							    [HELPER_DETACH] = "detach" };
 
 	return v > 0 && v < HELPER_VERB_MAX ? names[v] : "?";
 }
@@ -153,6 +163,41 @@ static int provision_parse(const void *data, size_t len, struct helper_request *
 	return 0;
 }
 
+/* Of one form, like all that is a packet: what is behind count is 0. */
+static bool policy_valid(const struct morsel_policy *p)
+{
+	uint32_t seen = 0, weights = 0;
+
+	if (p->count > MORSEL_POLICY_TIERS || p->flags & ~MORSEL_POLICY_ONLY || p->pad != 0 ||
+	    (p->count == 0 && p->flags != 0))
+		return false;
+	for (uint32_t i = 0; i < MORSEL_POLICY_TIERS; i++) {
+		if (i >= p->count && (p->tier[i] != 0 || p->weight[i] != 0))
+			return false;
+		if (i >= p->count)
+			continue;
+		if (p->tier[i] >= MORSEL_POLICY_TIERS || seen & UINT32_C(1) << p->tier[i])
+			return false;
+		seen |= UINT32_C(1) << p->tier[i];
+		weights += p->weight[i];
+	}
+	return weights == p->weights;
+}
+
+static int policy_parse(const void *data, size_t len, struct helper_request *request)
+{
+	struct policy_packet p;
+
+	if (len != sizeof(p))
+		return -EPROTO;
+	memcpy(&p, data, sizeof(p));
+	if (p.account == 0 || !policy_valid(&p.policy))
+		return -EPROTO;
+	request->account = p.account;
+	request->policy = p.policy;
+	return 0;
+}
+
 int helper_request_parse(const void *data, size_t len, struct helper_request *ret_request)
 {
 	struct helper_request request = {};
@@ -171,6 +216,13 @@ int helper_request_parse(const void *data, size_t len, struct helper_request *re
 	case HELPER_PROVISION:
 	case HELPER_UNPROVISION:
 		r = provision_parse(data, len, &request);
+		break;
+	case HELPER_POLICY:
+		r = policy_parse(data, len, &request);
+		break;
+	case HELPER_ATTACH:
+	case HELPER_DETACH:
+		r = len == sizeof(h) ? 0 : -EPROTO;
 		break;
 	default:
 		r = -EPROTO;
@@ -199,6 +251,16 @@ static size_t provision_build(struct header h, const struct provision_wish *w, u
 	return sizeof(p);
 }
 
+static size_t policy_build(struct header h, const struct helper_request *request, uint8_t *packet)
+{
+	struct policy_packet p = { .account = request->account, .policy = request->policy };
+
+	h.size = sizeof(p);
+	p.header = h;
+	memcpy(packet, &p, sizeof(p));
+	return sizeof(p);
+}
+
 size_t helper_request_build(const struct helper_request *request,
 			    uint8_t packet[static HELPER_PACKET_MAX])
 {
@@ -208,6 +270,13 @@ size_t helper_request_build(const struct helper_request *request,
 			    .requester = request->requester };
 	struct open_packet p = {};
 
+	if (request->verb == HELPER_POLICY)
+		return policy_build(h, request, packet);
+	if (request->verb == HELPER_ATTACH || request->verb == HELPER_DETACH) {
+		h.size = sizeof(h);
+		memcpy(packet, &h, sizeof(h));
+		return sizeof(h);
+	}
 	if (request->verb != HELPER_OPEN)
 		return provision_build(h, &request->wish, packet);
 	h.size = sizeof(p);

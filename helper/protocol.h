@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ebpf/placement-policy.h"
+
 /*
  * What morseld and morsel-helper say to each other over a SOCK_SEQPACKET socket: one message is one
  * packet of a fixed size for its verb, in the machine's own byte order (both ends are on one machine, of
@@ -15,6 +17,7 @@
  */
 
 #define HELPER_SOCKET "/run/morsel-helper/socket"
+#define HELPER_BPF_SOCKET "/run/morsel-bpf/socket" /* morsel-helper --bpf */
 
 #define HELPER_PATH_MAX 160u /* with the 0 byte */
 #define HELPER_NAME_MAX 32u
@@ -28,6 +31,12 @@ enum helper_verb {
 	HELPER_PROVISION,
 	/* Take back what HELPER_PROVISION made. */
 	HELPER_UNPROVISION,
+	/* Of morsel-helper --bpf alone. Register a placement program, until the connection's end. */
+	HELPER_ATTACH,
+	/* What its map says of an account. */
+	HELPER_POLICY,
+	/* It is registered no more when this is answered. */
+	HELPER_DETACH,
 	HELPER_VERB_MAX
 };
 const char *helper_verb_to_string(enum helper_verb v); /* "open" */
@@ -84,6 +93,9 @@ struct helper_request {
 	char path[HELPER_PATH_MAX];
 	/* HELPER_PROVISION, and HELPER_UNPROVISION (as, zone and size are 0). */
 	struct provision_wish wish;
+	/* HELPER_POLICY. No tiers: nothing is said of the account. */
+	uint64_t account;
+	struct morsel_policy policy;
 };
 
 enum helper_reply_kind {

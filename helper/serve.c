@@ -15,6 +15,7 @@
 
 #include "daemon/dax-device.h"
 #include "daemon/log.h"
+#include "attach.h"
 #include "files.h"
 #include "packet.h"
 #include "protocol.h"
@@ -25,7 +26,8 @@ volatile sig_atomic_t serve_stopping;
 struct peer {
 	int socket;
 	struct ucred cred;
-	char who[96]; /* "uid 990 (pid 123, morseld)" */
+	char who[96];		   /* "uid 990 (pid 123, morseld)" */
+	struct attached *attached; /* NULL: no program */
 };
 
 static void on_signal(int signo)
@@ -115,6 +117,53 @@ static int provision_memory(struct peer *peer, const struct helper_request *requ
 	return packet_send(peer->socket, packet, helper_reply_build(&reply, packet), -1);
 }
 
+static int attach(struct peer *peer, const struct serve_options *options,
+		  const struct helper_request *request)
+{
+	char text[HELPER_TEXT_MAX] = "";
+	int r = -EALREADY;
+
+	if (!peer->attached)
+		r = attach_program(options->root_fd, &peer->attached, text);
+	log_line(r < 0 ? LOG_WARNING : LOG_INFO, LOG_HELPER_REQUEST, NULL,
+		 "%s for uid %" PRIu32 ": placement program %s%s", peer->who, request->requester,
+		 text, r < 0 ? ", not registered" : "");
+	return answer(peer, r, text, -1);
+}
+
+static int set_policy(struct peer *peer, const struct helper_request *request)
+{
+	int r = peer->attached ? attach_policy(peer->attached, request->account, &request->policy)
+			       : -EBADF;
+
+	if (r < 0)
+		log_line(LOG_WARNING, LOG_HELPER_REQUEST, NULL,
+			 "%s for uid %" PRIu32 ": policy of account %" PRIu64 ": %s", peer->who,
+			 request->requester, request->account, g_strerror(-r));
+	return answer(peer, r, "", -1);
+}
+
+static int detach(struct peer *peer)
+{
+	peer->attached = attach_end(peer->attached);
+	return answer(peer, 0, "", -1);
+}
+
+static int handle_bpf(struct peer *peer, const struct serve_options *options,
+		      const struct helper_request *request)
+{
+	switch (request->verb) {
+	case HELPER_ATTACH:
+		return attach(peer, options, request);
+	case HELPER_POLICY:
+		return set_policy(peer, request);
+	case HELPER_DETACH:
+		return detach(peer);
+	default:
+		return answer(peer, -EACCES, "morsel-helper --bpf does not do that", -1);
+	}
+}
+
 static int handle(struct peer *peer, const struct serve_options *options, const uint8_t *packet,
 		  size_t len)
 {
@@ -129,6 +178,8 @@ static int handle(struct peer *peer, const struct serve_options *options, const 
 		(void)answer(peer, r, "not a request of this version of morsel-helper", -1);
 		return r;
 	}
+	if (options->bpf)
+		return handle_bpf(peer, options, &request);
 	switch (request.verb) {
 	case HELPER_OPEN:
 		return open_file(peer, options, &request);
@@ -136,7 +187,7 @@ static int handle(struct peer *peer, const struct serve_options *options, const 
 	case HELPER_UNPROVISION:
 		return provision_memory(peer, &request);
 	default:
-		return -EPROTO;
+		return answer(peer, -EACCES, "only morsel-helper --bpf does that", -1);
 	}
 }
 
@@ -169,6 +220,9 @@ void serve_connection(int socket, const struct serve_options *options)
 			 peer.who);
 	while (!serve_stopping) {
 		n = packet_receive(socket, packet, NULL);
+		/* A program is there as long as the connection. */
+		if (n == -EAGAIN && peer.attached)
+			continue;
 		if (n == -ECONNRESET || n == -EAGAIN)
 			break;
 		if (n < 0) {
@@ -187,6 +241,7 @@ void serve_connection(int socket, const struct serve_options *options)
 			break;
 	}
 out:
+	attach_end(peer.attached);
 	close(socket);
 }
 
@@ -217,6 +272,11 @@ static int accept_one(int listen_fd, const struct serve_options *options, const 
 			 g_strerror(errno));
 	} else if (pid == 0) {
 		close(listen_fd);
+		/* A program ends with its process, and nothing else is half done. */
+		if (options->bpf) {
+			(void)signal(SIGTERM, SIG_DFL);
+			(void)signal(SIGINT, SIG_DFL);
+		}
 		(void)sigprocmask(SIG_SETMASK, mask, NULL);
 		serve_connection(fd, options);
 		_exit(0);

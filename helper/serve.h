@@ -13,6 +13,7 @@ struct serve_options {
 	int root_fd;		 /* the kernel's files are below it */
 	const char *config_path; /* morseld.conf: which dax devices are morsel's */
 	uid_t user; /* who may call beside root and the helper's own; (uid_t)-1: nobody */
+	bool bpf;   /* serve what is about placement programs, and nothing else */
 	unsigned int idle_sec; /* without a connection for so long: end; 0: never */
 };
 

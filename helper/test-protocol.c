@@ -102,6 +102,50 @@ static size_t build_provision(enum provision_select select,
 #define AT_ZONE 39
 #define AT_NAME 40
 
+static void test_policy(void)
+{
+	static const struct morsel_policy bad[] = {
+		{ .count = 17 },
+		{ .count = 1, .tier = { 16 } },
+		{ .count = 2, .tier = { 3, 3 } },
+		{ .count = 1, .flags = 2 },
+		{ .flags = MORSEL_POLICY_ONLY },
+		{ .count = 1, .pad = 1 },
+		{ .count = 1, .weights = 1 },
+		{ .count = 2, .tier = { 0, 1 }, .weight = { 1, 2 }, .weights = 2 },
+		{ .count = 1, .tier = { 0, 1 } },
+		{ .count = 1, .weight = { 0, 1 }, .weights = 1 },
+	};
+	struct helper_request request = {
+		.verb = HELPER_POLICY,
+		.account = 7,
+		.policy = { .count = 2, .tier = { 3, 0 }, .weight = { 2, 1 }, .weights = 3 },
+	};
+	uint8_t packet[HELPER_PACKET_MAX], again[HELPER_PACKET_MAX];
+	struct helper_request got;
+	size_t len = helper_request_build(&request, packet);
+
+	g_assert_cmpint(helper_request_parse(packet, len, &got), ==, 0);
+	g_assert_cmpuint(got.account, ==, 7);
+	g_assert_cmpmem(&got.policy, sizeof(got.policy), &request.policy, sizeof(request.policy));
+	g_assert_cmpmem(packet, len, again, helper_request_build(&got, again));
+	for (size_t n = 0; n < len; n++)
+		g_assert_cmpint(helper_request_parse(packet, n, &got), ==, -EPROTO);
+	for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+		request.policy = bad[i];
+		len = helper_request_build(&request, packet);
+		if (helper_request_parse(packet, len, &got) != -EPROTO)
+			g_error("bad policy %zu is taken", i);
+	}
+	request = (struct helper_request){ .verb = HELPER_POLICY };
+	len = helper_request_build(&request, packet);
+	g_assert_cmpint(helper_request_parse(packet, len, &got), ==, -EPROTO);
+	request.verb = HELPER_ATTACH;
+	len = helper_request_build(&request, packet);
+	g_assert_cmpint(helper_request_parse(packet, len, &got), ==, 0);
+	g_assert_cmpint(helper_request_parse(packet, len + 1, &got), ==, -EPROTO);
+}
+
 static void test_provision(void)
 {
 	static const struct {
@@ -187,6 +231,7 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/protocol/open", test_open);
 	g_test_add_func("/protocol/refused", test_refused);
+	g_test_add_func("/protocol/policy", test_policy);
 	g_test_add_func("/protocol/provision", test_provision);
 	g_test_add_func("/protocol/reply", test_reply);
 	return g_test_run();

@@ -98,6 +98,31 @@ static void test_open(void)
 	end(&s);
 }
 
+/* Each of the two helpers does its own work only, and policies are for programs that are there. */
+static void test_kinds(void)
+{
+	struct helper_request request = { .verb = HELPER_POLICY, .account = 1 };
+	struct helper_reply reply;
+	struct served s;
+
+	s = begin();
+	g_assert_cmpint(helper_client_ask(s.client, &request, &reply), ==, 0);
+	g_assert_cmpint(reply.result, ==, -EACCES);
+	end(&s);
+	options.bpf = true;
+	s = begin();
+	g_assert_cmpint(helper_client_ask(s.client, &request, &reply), ==, 0);
+	g_assert_cmpint(reply.result, ==, -EBADF);
+	request = (struct helper_request){ .verb = HELPER_OPEN, .path = TABLES "/SRAT" };
+	g_assert_cmpint(helper_client_ask(s.client, &request, &reply), ==, 0);
+	g_assert_cmpint(reply.result, ==, -EACCES);
+	request = (struct helper_request){ .verb = HELPER_DETACH };
+	g_assert_cmpint(helper_client_ask(s.client, &request, &reply), ==, 0);
+	g_assert_cmpint(reply.result, ==, 0);
+	end(&s);
+	options.bpf = false;
+}
+
 /* What is no request is answered once, and the connection closed. */
 static void test_rubbish(void)
 {
@@ -214,6 +239,7 @@ int main(int argc, char **argv)
 	g_assert_true(g_file_set_contents(srat, "srat", -1, NULL));
 	options.root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	g_test_add_func("/serve/open", test_open);
+	g_test_add_func("/serve/kinds", test_kinds);
 	g_test_add_func("/serve/rubbish", test_rubbish);
 	g_test_add_func("/serve/unwanted", test_unwanted);
 	g_test_add_func("/serve/stranger", test_stranger);
