@@ -68,15 +68,31 @@ static int64_t crowding_of(struct run *r, const struct view *v, const struct loa
 
 /* ---- room and limits --------------------------------------------------------------------------------- */
 
-static bool within_limits(const struct run *r, uint32_t account, unsigned tier, uint64_t pages)
+/*
+ * The account whose limit does not allow so many pages more: account, or the first such one above it. What goes from
+ * anywhere below that one makes room there and in all above. NONE: they are within limits.
+ */
+static uint32_t limited_by(const struct run *r, uint32_t account, unsigned tier, uint64_t pages)
 {
 	for (uint32_t a = account; a != r->in->n_accounts; a = r->s->parent[a]) {
 		const struct plan_share *x = share_of(r, a, tier);
 
 		if (x->all + pages > x->limit)
-			return false;
+			return a;
 	}
-	return true;
+	return NONE;
+}
+
+static bool within_limits(const struct run *r, uint32_t account, unsigned tier, uint64_t pages)
+{
+	return limited_by(r, account, tier, pages) == NONE;
+}
+
+static bool is_below(const struct run *r, uint32_t account, uint32_t top)
+{
+	while (account != r->in->n_accounts && account != top)
+		account = r->s->parent[account];
+	return account == top;
 }
 
 /* Within limits already when it comes from somewhere below the same ancestor: only use by tier counts. */
@@ -98,11 +114,8 @@ static bool unprotected(const struct run *r, uint32_t donor, uint32_t account, u
 {
 	for (uint32_t a = donor; a != r->in->n_accounts; a = r->s->parent[a]) {
 		const struct plan_share *x = share_of(r, a, tier);
-		uint32_t up = account;
 
-		while (up != r->in->n_accounts && up != a)
-			up = r->s->parent[up];
-		if (up == r->in->n_accounts && x->low && x->all < x->low + pages)
+		if (x->low && x->all < x->low + pages && !is_below(r, account, a))
 			return false;
 	}
 	return true;
@@ -383,8 +396,7 @@ static uint64_t price_of(const struct run *r, uint32_t account, unsigned tier, u
 {
 	const struct plan_share *x = share_of(r, account, tier);
 
-	if (within_limits(r, account, tier, pages) &&
-	    (r->free[tier] >= pages || x->own + pages <= x->due))
+	if (x->own + pages <= x->due || has_room(r, account, tier, pages))
 		return 0;
 	return x->victims.count ? r->s->entries[x->victims.start].value : PRICE_MAX;
 }
@@ -525,8 +537,8 @@ static void third_pass(struct run *r)
 
 /* ---- exchange ---------------------------------------------------------------------------------------- */
 
-/* The account that has most above its due of the tier, and victims; NONE. */
-static uint32_t find_donor(const struct run *r, uint32_t account, unsigned tier)
+/* Of those below limit (NONE: of all) the account that has most above its due of the tier, and victims; NONE. */
+static uint32_t find_donor(const struct run *r, uint32_t account, unsigned tier, uint32_t limit)
 {
 	uint64_t most = 0;
 	uint32_t donor = NONE;
@@ -535,6 +547,7 @@ static uint32_t find_donor(const struct run *r, uint32_t account, unsigned tier)
 		const struct plan_share *x = share_of(r, a, tier);
 
 		if (a != account && x->victims.count && x->own > x->due && x->own - x->due > most &&
+		    (limit == NONE || is_below(r, a, limit)) &&
 		    unprotected(r, a, account, tier, HEAT_PAGES)) {
 			most = x->own - x->due;
 			donor = a;
@@ -578,8 +591,9 @@ static int64_t make_room(struct run *r, uint32_t account, unsigned tier, uint64_
 
 	*ret_reason = PLAN_BETTER;
 	for (unsigned n = 0; n < MAX_VICTIMS && !has_room(r, account, tier, pages); n++) {
-		bool fair = within_limits(r, account, tier, pages) && x->own + pages <= x->due;
-		uint32_t donor = fair ? find_donor(r, account, tier) : NONE;
+		uint32_t limit = limited_by(r, account, tier, pages);
+		uint32_t donor = x->own + pages <= x->due ? find_donor(r, account, tier, limit)
+							  : NONE;
 		struct plan_list *list =
 			&share_of(r, donor != NONE ? donor : account, tier)->victims;
 		struct pages buffer;

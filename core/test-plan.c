@@ -542,6 +542,43 @@ static void test_low(void)
 	CHECK(near_of(0) >= 49 && near_of(0) <= 51);
 }
 
+/* Where what is above two is at its limit, though the tier has room: their shares are shares of that. */
+static void test_below_limit(void)
+{
+	tenants();
+	in.n_accounts = 4;
+	accounts[3] = accounts[0];
+	regions[2] = regions[1];
+	regions[2].first = 256;
+	regions[2].pages = 30 * G;
+	regions[2].account = 3;
+	in.n_regions = 3;
+	for (uint32_t g = 256; g < 286; g++)
+		plan_place(&plan, &heat, g, 0, G, 1);
+	warm(256, 30, 500);
+	accounts[0].max[0] = 60 * G;
+	accounts[2].weight = 300;
+	warm(0, 128, 50000);
+	until_quiet();
+	CHECK(near_of(0) == 60 && near_of(2) == 30);
+	warm(128, 128, 50000);
+	settle();
+	run();
+	CHECK(count(PLAN_SHARE) > 0);
+	until_quiet();
+	CHECK(near_of(0) == 15 && near_of(1) == 45);
+	accounts[1].low[0] = 40 * G;
+	until_quiet();
+	CHECK(near_of(0) >= 44 && near_of(0) <= 46 && near_of(0) + near_of(1) == 60);
+	/* Its own limit is nobody else's affair. */
+	accounts[1].max[0] = 10 * G;
+	accounts[1].low[0] = 0;
+	until_quiet();
+	CHECK(near_of(0) == 10 && near_of(1) == 50);
+	/* Nor are others' pages that are not below the limit. */
+	CHECK(near_of(2) == 30 && !result.n_problems);
+}
+
 static void test_hierarchy(void)
 {
 	/* 0 ┬ 1 ┬ 3, 4; 2: a subtree's share is the subtree's, however many it has. */
@@ -923,6 +960,7 @@ int main(int argc, char **argv)
 	test_weights();
 	test_max();
 	test_low();
+	test_below_limit();
 	test_hierarchy();
 	test_pages();
 	test_input();
