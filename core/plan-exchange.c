@@ -68,37 +68,11 @@ static int64_t crowding_of(struct run *r, const struct view *v, const struct loa
 
 /* ---- room and limits --------------------------------------------------------------------------------- */
 
-/*
- * The account whose limit does not allow so many pages more: account, or the first such one above it. What goes from
- * anywhere below that one makes room there and in all above. NONE: they are within limits.
- */
-static uint32_t limited_by(const struct run *r, uint32_t account, unsigned tier, uint64_t pages)
-{
-	for (uint32_t a = account; a != r->in->n_accounts; a = r->s->parent[a]) {
-		const struct plan_share *x = share_of(r, a, tier);
-
-		if (x->all + pages > x->limit)
-			return a;
-	}
-	return NONE;
-}
-
-static bool within_limits(const struct run *r, uint32_t account, unsigned tier, uint64_t pages)
-{
-	return limited_by(r, account, tier, pages) == NONE;
-}
-
 static bool is_below(const struct run *r, uint32_t account, uint32_t top)
 {
 	while (account != r->in->n_accounts && account != top)
 		account = r->s->parent[account];
 	return account == top;
-}
-
-/* Within limits already when it comes from somewhere below the same ancestor: only use by tier counts. */
-static bool has_room(const struct run *r, uint32_t account, unsigned tier, uint64_t pages)
-{
-	return r->free[tier] >= pages && within_limits(r, account, tier, pages);
 }
 
 static void charge(struct run *r, uint32_t account, unsigned tier, uint64_t pages)
@@ -396,7 +370,7 @@ static uint64_t price_of(const struct run *r, uint32_t account, unsigned tier, u
 {
 	const struct plan_share *x = share_of(r, account, tier);
 
-	if (x->own + pages <= x->due || has_room(r, account, tier, pages))
+	if (x->own + pages <= x->due || plan_has_room(r, account, tier, pages))
 		return 0;
 	return x->victims.count ? r->s->entries[x->victims.start].value : PRICE_MAX;
 }
@@ -590,8 +564,8 @@ static int64_t make_room(struct run *r, uint32_t account, unsigned tier, uint64_
 	int64_t spent = 0;
 
 	*ret_reason = PLAN_BETTER;
-	for (unsigned n = 0; n < MAX_VICTIMS && !has_room(r, account, tier, pages); n++) {
-		uint32_t limit = limited_by(r, account, tier, pages);
+	for (unsigned n = 0; n < MAX_VICTIMS && !plan_has_room(r, account, tier, pages); n++) {
+		uint32_t limit = plan_limited_by(r, account, tier, pages);
 		uint32_t donor = x->own + pages <= x->due ? find_donor(r, account, tier, limit)
 							  : NONE;
 		struct plan_list *list =
@@ -613,7 +587,7 @@ static int64_t make_room(struct run *r, uint32_t account, unsigned tier, uint64_
 			cost += (loss > 0 ? loss : 0) + doubt_of(r, &v, &l, to);
 		}
 		/* The first of a list, and there is no place for it: the next one. */
-		if (to == PLAN_ABSENT || !within_limits(r, v.region->account, to, l.pages)) {
+		if (to == PLAN_ABSENT) {
 			drop_victim(list);
 			continue;
 		}
@@ -625,7 +599,7 @@ static int64_t make_room(struct run *r, uint32_t account, unsigned tier, uint64_
 		if (donor != NONE)
 			*ret_reason = PLAN_SHARE;
 	}
-	return has_room(r, account, tier, pages) ? spent : -1;
+	return plan_has_room(r, account, tier, pages) ? spent : -1;
 }
 
 /* Of a tier that is emptied: to the best tier that has room, whatever it costs. */
@@ -637,7 +611,7 @@ static void evacuate(struct run *r, const struct view *v, struct load *l)
 		pick_all(l);
 	for (unsigned t = 0; t < r->n_tiers; t++) {
 		if ((v->allow & r->open) >> t & 1 && t != l->from &&
-		    has_room(r, v->region->account, t, l->pages) &&
+		    plan_has_room(r, v->region->account, t, l->pages) &&
 		    (best == PLAN_ABSENT || v->latency[t] < v->latency[best]))
 			best = t;
 	}
@@ -663,7 +637,7 @@ static void merge(struct run *r, const struct view *v, uint32_t granule)
 		if (t == to || !(buffer.tiers & r->usable & 1u << t))
 			continue;
 		pick_all(&l);
-		if (has_room(r, v->region->account, to, l.pages) &&
+		if (plan_has_room(r, v->region->account, to, l.pages) &&
 		    has_budget(r, l.pages, runs_of(&l)))
 			emit(r, v, &l, to, PLAN_MERGE);
 	}
@@ -699,7 +673,7 @@ static void fulfil(struct run *r, struct view *v, uint32_t granule, unsigned tie
 			crowding_of(r, v, &l, to);
 		if (worth <= 0)
 			continue;
-		if (!has_room(r, v->region->account, to, l.pages)) {
+		if (!plan_has_room(r, v->region->account, to, l.pages)) {
 			if (make_room(r, v->region->account, to, l.pages, runs_of(&l),
 				      worth - doubt_of(r, v, &l, to), &reason) < 0)
 				continue;
@@ -785,7 +759,7 @@ static void bring_down(struct run *r, uint32_t account, unsigned tier)
 			return;
 		}
 		to = plan_next(r, &v, tier, l.pages);
-		if (to == PLAN_ABSENT || !within_limits(r, account, to, l.pages)) {
+		if (to == PLAN_ABSENT) {
 			plan_tell(r, PLAN_NOWHERE, account, tier, excess);
 			return;
 		}

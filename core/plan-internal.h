@@ -106,6 +106,13 @@ uint32_t plan_page_tiers(const struct run *r, uint32_t granule, uint8_t *ret_tie
 void plan_parents(struct run *r);
 void plan_limits(struct run *r);
 void plan_shares(struct run *r);
+/*
+ * The account whose limit does not allow so many pages more: account, or the first such one above it. What goes from
+ * anywhere below that one makes room there and in all above. NONE: they are within limits.
+ */
+uint32_t plan_limited_by(const struct run *r, uint32_t account, unsigned tier, uint64_t pages);
+/* In the tier, and within limits. */
+bool plan_has_room(const struct run *r, uint32_t account, unsigned tier, uint64_t pages);
 
 /* plan-exchange.c */
 uint64_t plan_cost(const struct run *r, uint64_t pages);

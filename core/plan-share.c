@@ -58,6 +58,22 @@ void plan_limits(struct run *r)
 	}
 }
 
+uint32_t plan_limited_by(const struct run *r, uint32_t account, unsigned tier, uint64_t pages)
+{
+	for (uint32_t a = account; a != r->in->n_accounts; a = r->s->parent[a]) {
+		const struct plan_share *x = share_of(r, a, tier);
+
+		if (x->all + pages > x->limit)
+			return a;
+	}
+	return NONE;
+}
+
+bool plan_has_room(const struct run *r, uint32_t account, unsigned tier, uint64_t pages)
+{
+	return r->free[tier] >= pages && plan_limited_by(r, account, tier, pages) == NONE;
+}
+
 /* value × part / whole, without overflow where part <= whole. */
 static uint64_t in_proportion(uint64_t value, uint64_t part, uint64_t whole)
 {

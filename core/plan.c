@@ -313,14 +313,15 @@ static uint32_t mean_latency(const struct run *r, const struct plan_region *regi
 	return weights ? (uint32_t)(sum / weights) : any;
 }
 
-/* The nearest tier that is farther away than tier, takes moves, and has room for pages; PLAN_ABSENT. */
+/* The nearest tier that is farther away than tier, takes moves, and has room for pages of the account; PLAN_ABSENT. */
 unsigned plan_next(const struct run *r, const struct view *v, unsigned tier, uint64_t pages)
 {
 	unsigned best = PLAN_ABSENT;
 
 	for (unsigned t = 0; t < r->n_tiers; t++) {
 		if ((v->allow & r->open) >> t & 1 && v->base[t] > v->base[tier] &&
-		    r->free[t] >= pages && (best == PLAN_ABSENT || v->base[t] < v->base[best]))
+		    (best == PLAN_ABSENT || v->base[t] < v->base[best]) &&
+		    plan_has_room(r, v->region->account, t, pages))
 			best = t;
 	}
 	return best;

@@ -577,6 +577,18 @@ static void test_below_limit(void)
 	CHECK(near_of(0) == 10 && near_of(1) == 50);
 	/* Nor are others' pages that are not below the limit. */
 	CHECK(near_of(2) == 30 && !result.n_problems);
+	/* What must leave passes by a tier of which its account has all that it may, though there is room. */
+	accounts[1].max[0] = PLAN_NO_LIMIT;
+	until_quiet();
+	CHECK(near_of(0) == 15);
+	accounts[1].max[1] = 20 * G;
+	until_quiet();
+	accounts[1].max[0] = 5 * G;
+	settle();
+	run();
+	CHECK(count(PLAN_OVER_MAX) == 10 && !result.n_problems);
+	for (uint32_t i = 0; i < result.moves; i++)
+		CHECK(moves[i].reason != PLAN_OVER_MAX || moves[i].to == 2);
 }
 
 static void test_hierarchy(void)
