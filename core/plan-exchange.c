@@ -579,12 +579,13 @@ static int64_t make_room(struct run *r, uint32_t account, unsigned tier, uint64_
 		if (!first_victim(r, list, tier, &v, &buffer, &l))
 			return -1;
 		to = plan_next(r, &v, tier, l.pages);
-		cost = (int64_t)braked_cost(r, &l);
-		/* What the owner loses does not count where it has more than its due. */
+		/* What the owner loses, and that it was moved lately, does not count where it has more than its due. */
+		cost = (int64_t)load_cost(r, &l);
 		if (donor == NONE && to != PLAN_ABSENT) {
 			int64_t loss = -gain_of(r, &v, &l, to);
 
-			cost += (loss > 0 ? loss : 0) + doubt_of(r, &v, &l, to);
+			cost = (int64_t)braked_cost(r, &l) + (loss > 0 ? loss : 0) +
+			       doubt_of(r, &v, &l, to);
 		}
 		/* The first of a list, and there is no place for it: the next one. */
 		if (to == PLAN_ABSENT) {
