@@ -147,6 +147,7 @@ void print_policy(json_t *policy)
 {
 	g_autofree char *cgroup = escape(get_string(policy, "cgroup"));
 	json_t *used = get_object(policy, "tiers_used");
+	json_t *ordinary = get_object(policy, "ordinary_bytes");
 
 	printf("Cgroup:  %s%s\n", cgroup, get_bool(policy, "exists") ? "" : " (not there now)");
 	printf("Max:     %s\n",
@@ -155,6 +156,14 @@ void print_policy(json_t *policy)
 		g_autofree char *bytes = format_bytes_by(used);
 
 		printf("In use:  %s\n", bytes);
+	}
+	if (json_object_size(ordinary) > 0) {
+		g_autofree char *bytes = format_bytes_by(ordinary);
+		g_autofree char *up = format_bytes(get_u64(policy, "ordinary_moved_up"));
+		g_autofree char *down = format_bytes(get_u64(policy, "ordinary_moved_down"));
+
+		printf("Ordinary: %s; moved to nearer memory: %s, away from it: %s\n", bytes, up,
+		       down);
 	}
 	putchar('\n');
 	print_settings(policy);

@@ -73,6 +73,7 @@ static void examination_done(struct work *w, bool ran)
 	g_free(x->facts.keeper_trouble);
 	g_free(x->facts.policy_warning);
 	g_free(x->facts.placement.text);
+	ordinary_status_done(&x->facts.ordinary);
 	g_free(x);
 }
 
@@ -135,6 +136,7 @@ int doctor_call(struct call *call, sd_bus_error *error)
 	x->facts.placer = manager->placer != NULL;
 	if (manager->placer)
 		placer_status(manager->placer, &x->facts.placement);
+	ordinary_status(manager->ordinary, &x->facts.ordinary);
 	x->work.run = examination_run;
 	x->work.done = examination_done;
 	x->work.owner = call->caller->uid;

@@ -14,6 +14,7 @@
 
 #include "doctor.h"
 #include "helper-client.h"
+#include "ordinary-peers.h"
 #include "storage-node-hugepage.h"
 #include "storage-node-sys.h"
 
@@ -206,11 +207,11 @@ static void examine_damon(GArray *list, struct doctor_facts *f)
 {
 	f->damon = exists(f, "sys/kernel/mm/damon/admin/kdamonds");
 	if (f->damon)
-		add(list, "damon", DOCTOR_OK,
-		    g_strdup("its files are there; this version does not read them"), "", "");
+		add(list, "damon", DOCTOR_OK, g_strdup("its files are there"), "", "");
 	else
 		add(list, "damon", DOCTOR_MISSING, g_strdup("this kernel does not offer it"),
-		    "no heat is measured: moves are asked for", "CONFIG_DAMON_SYSFS");
+		    "heat of morsels of the module only",
+		    "CONFIG_DAMON_SYSFS and CONFIG_DAMON_VADDR");
 }
 
 /* Make the smallest map and throw it away: the one sure way to know. */
@@ -558,6 +559,42 @@ static void examine_placement(GArray *list, const struct doctor_facts *f)
 	}
 }
 
+/* Memory of programs that know nothing of morsel. */
+static void examine_ordinary(GArray *list, const struct doctor_facts *f)
+{
+	static const char alone[] = "the memory of ordinary programs is left alone";
+	const struct ordinary_status *o = &f->ordinary;
+	g_autofree char *peer = ordinary_peers(f->root_fd, true);
+	g_autoptr(GString) detail = NULL;
+
+	if (!o->wanted) {
+		detail = g_string_new("no cgroup has ManageOrdinary=yes");
+		if (peer)
+			g_string_append_printf(detail, "; it would do nothing while %s", peer);
+		add(list, "ordinary", DOCTOR_OK, g_string_free(g_steal_pointer(&detail), FALSE), "",
+		    "");
+	} else if (peer || o->trouble) {
+		add(list, "ordinary", DOCTOR_DEGRADED, g_strdup(peer ? peer : o->trouble), alone,
+		    peer || o->peer
+			    ? "let one of the two manage memory: see morsel.policy(5)"
+			    : "morsel-helper, and CONFIG_DAMON_SYSFS: the journal has more");
+	} else {
+		detail = g_string_new(NULL);
+		g_string_append_printf(detail,
+				       "%u processes of %u cgroups; %" PRIu64
+				       " MiB moved to nearer memory, %" PRIu64 " MiB away from it",
+				       o->processes, o->cgroups, o->up >> 20, o->down >> 20);
+		if (o->more > 0)
+			g_string_append_printf(detail, "; %u smaller processes are not looked at",
+					       o->more);
+		if (o->left_out > 0)
+			g_string_append_printf(detail, "; %u ranges of theirs neither",
+					       o->left_out);
+		add(list, "ordinary", DOCTOR_OK, g_string_free(g_steal_pointer(&detail), FALSE), "",
+		    "");
+	}
+}
+
 GArray *doctor_examine(struct doctor_facts *facts)
 {
 	GArray *list = g_array_new(FALSE, FALSE, sizeof(struct capability));
@@ -574,6 +611,7 @@ GArray *doctor_examine(struct doctor_facts *facts)
 	examine_module(list, facts);
 	examine_policy(list, facts);
 	examine_placement(list, facts);
+	examine_ordinary(list, facts);
 	examine_polkit(list, facts);
 	examine_huge_pages(list, facts);
 	examine_calls(list);

@@ -8,6 +8,7 @@
 #include "keeper.h"
 #include "module-advice.h"
 #include "placer.h"
+#include "ordinary.h"
 
 /*
  * What this machine and this process can do: one capability each, what is used instead where it is not
@@ -49,7 +50,8 @@ struct doctor_facts {
 	struct module_facts module;
 	unsigned int policies; /* cgroups, and patterns of them, that have one */
 	unsigned int policy_warnings;
-	char *policy_warning; /* the first of them, or ""; owned by who made this */
+	char *policy_warning;		 /* the first of them, or ""; owned by who made this */
+	struct ordinary_status ordinary; /* owned by who made this */
 
 	bool placer;			/* there is one: */
 	struct placer_status placement; /* its text is owned by who made this */

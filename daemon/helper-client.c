@@ -71,16 +71,14 @@ int helper_client_ask(int socket, const struct helper_request *request,
 	return r == 0 && ret_reply->kind != HELPER_END ? -EPROTO : r;
 }
 
-/* One request, one answer. -ECONNRESET, -EPIPE: the connection had ended already. */
-static int ask(int socket, const struct helper_request *request, int *ret_fd, char **ret_text)
+/* An end with a descriptor, or why there is none. */
+static int take_answer(int socket, uint8_t packet[static HELPER_PACKET_MAX], int *ret_fd,
+		       char **ret_text)
 {
-	uint8_t packet[HELPER_PACKET_MAX];
 	struct helper_reply reply = {};
 	int r, fd = -1;
 
-	r = packet_send(socket, packet, helper_request_build(request, packet), -1);
-	if (r == 0)
-		r = packet_receive(socket, packet, &fd);
+	r = packet_receive(socket, packet, &fd);
 	if (r > 0)
 		r = helper_reply_parse(packet, (size_t)r, &reply);
 	if (r == 0)
@@ -94,6 +92,15 @@ static int ask(int socket, const struct helper_request *request, int *ret_fd, ch
 	else if (fd >= 0)
 		close(fd);
 	return r;
+}
+
+/* One request, one answer. -ECONNRESET, -EPIPE: the connection had ended already. */
+static int ask(int socket, const struct helper_request *request, int *ret_fd, char **ret_text)
+{
+	uint8_t packet[HELPER_PACKET_MAX];
+	int r = packet_send(socket, packet, helper_request_build(request, packet), -1);
+
+	return r < 0 ? r : take_answer(socket, packet, ret_fd, ret_text);
 }
 
 static bool is_over(int r)
@@ -205,4 +212,31 @@ int helper_client_call(const struct helper_request *request,
 	}
 	close(poll_fd.fd);
 	return r;
+}
+
+int helper_client_session(int *ret_socket)
+{
+	return connect_helper(ret_socket);
+}
+
+int helper_client_session_ask(int socket, const struct helper_request *request,
+			      unsigned int timeout_ms, const atomic_bool *stop, int *ret_fd,
+			      char **ret_text)
+{
+	uint64_t end = now_monotonic() + timeout_ms * UINT64_C(1000);
+	struct pollfd poll_fd = { .fd = socket, .events = POLLIN };
+	uint8_t packet[HELPER_PACKET_MAX];
+	int r;
+
+	r = packet_send(socket, packet, helper_request_build(request, packet), -1);
+	if (r < 0)
+		return r;
+	do {
+		if (atomic_load_explicit(stop, memory_order_relaxed))
+			return -ECANCELED;
+		if (now_monotonic() > end)
+			return -ETIMEDOUT;
+		r = poll(&poll_fd, 1, CANCEL_MSEC);
+	} while (r == 0 || (r < 0 && errno == EINTR));
+	return r < 0 ? -errno : take_answer(socket, packet, ret_fd, ret_text);
 }

@@ -39,3 +39,16 @@ int helper_client_check(void);
 int helper_client_call(const struct helper_request *request,
 		       void (*on_step)(const struct helper_reply *step, void *userdata),
 		       void *userdata, const atomic_bool *cancel, struct helper_reply *ret_end);
+
+/*
+ * A connection for HELPER_LOOK and HELPER_SHIFT: what the helper knows of processes lasts as long as it. Closing it gives the
+ * kernel's sampler back. Any thread, one at a time.
+ */
+int helper_client_session(int *ret_socket);
+/*
+ * One request, one answer with a descriptor. -ETIMEDOUT: none in time; -ECANCELED: stop was set. *ret_text: what the helper says
+ * of an error, or NULL; to be freed.
+ */
+int helper_client_session_ask(int socket, const struct helper_request *request,
+			      unsigned int timeout_ms, const atomic_bool *stop, int *ret_fd,
+			      char **ret_text);

@@ -695,6 +695,7 @@ static int make_parts(struct manager *m)
 	g_queue_init(&m->records);
 	stats_init(&m->stats);
 	m->tiering = tiering_new(m);
+	m->ordinary = ordinary_new(m);
 	return 0;
 }
 
@@ -795,6 +796,7 @@ int manager_run(struct manager *m)
 		 m->dry_run ? ", dry run: nothing is created or moved" : "");
 	provision_configured(m);
 	tiering_wake(m->tiering);
+	ordinary_wake(m->ordinary);
 	r = sd_event_loop(m->event);
 	sd_notify(0, "STOPPING=1");
 	if (r < 0)
@@ -816,11 +818,13 @@ struct manager *manager_free(struct manager *m)
 	m->listener = listener_free(m->listener);
 	m->hotplug = hotplug_free(m->hotplug);
 	tiering_stop(m->tiering);
+	ordinary_stop(m->ordinary);
 	if (m->jobs)
 		jobs_stop(m->jobs);
 	/* Their ends still find everything they report to. */
 	m->tiering = tiering_free(m->tiering);
 	records_free(m);
+	m->ordinary = ordinary_free(m->ordinary);
 	m->moves = worker_pool_free(m->moves);
 	m->admin = worker_pool_free(m->admin);
 	m->policy_files = worker_pool_free(m->policy_files);

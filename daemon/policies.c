@@ -104,6 +104,7 @@ void policies_refresh(struct manager *m)
 	tiering_wake(m->tiering);
 	if (m->placer)
 		placer_wake(m->placer);
+	ordinary_wake(m->ordinary);
 }
 
 void policies_apply(struct manager *m, struct policy_set *set)

@@ -282,6 +282,32 @@ static int append_use(sd_bus_message *m, const struct manager *manager, const ch
 	return r < 0 ? r : bus_close_array(m);
 }
 
+/* Of the cgroup alone, as the last round found it. */
+static int append_ordinary(sd_bus_message *m, const struct manager *manager, const char *cgroup)
+{
+	static const struct ordinary_cgroup none;
+	const struct ordinary_cgroup *c = ordinary_cgroup(manager->ordinary, cgroup);
+	GHashTableIter iter;
+	gpointer tier, bytes;
+	int r;
+
+	r = bus_open_array(m, "ordinary_bytes", "a{st}");
+	if (c) {
+		g_hash_table_iter_init(&iter, c->bytes);
+		while (r >= 0 && g_hash_table_iter_next(&iter, &tier, &bytes))
+			r = sd_bus_message_append(m, "{st}", tier, *(uint64_t *)bytes);
+	}
+	if (r >= 0)
+		r = bus_close_array(m);
+	if (!c)
+		c = &none;
+	return r < 0 ? r
+		     : sd_bus_message_append(m, "{sv}{sv}{sv}{sv}", "ordinary_processes", "t",
+					     (uint64_t)c->processes, "ordinary_moved_up", "t",
+					     c->up, "ordinary_moved_down", "t", c->down,
+					     "ordinary_usec", "t", c->last_usec);
+}
+
 int show_policy_call(struct call *call, sd_bus_error *error)
 {
 	__attribute__((cleanup(sd_bus_message_unrefp))) sd_bus_message *reply = NULL;
@@ -311,6 +337,8 @@ int show_policy_call(struct call *call, sd_bus_error *error)
 		r = bus_append_bool(reply, "enforced", policies_enforced(manager));
 	if (r >= 0)
 		r = append_use(reply, manager, cgroup);
+	if (r >= 0)
+		r = append_ordinary(reply, manager, cgroup);
 	if (r >= 0)
 		r = bus_open_array(reply, "warnings", "as");
 	for (unsigned int i = 0; r >= 0 && i < warnings->len; i++)

@@ -356,11 +356,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 	t->pace.ceiling_ppm = t->manager->config->sampling_cpu * PPM_PER_PERCENT;
 	r->portion = t->pace.portion;
 	r->period_ms = t->period_ms * 256 / MAX(r->portion, 1);
-	r->budget_pages = tiering_pressure_scale(t->manager->root_fd,
-						 (t->manager->config->move_bandwidth > 0
-							  ? t->manager->config->move_bandwidth
-							  : BANDWIDTH_DEFAULT) /
-							 PAGE * t->period_ms / 1000);
+	r->budget_pages = tiering_pressure_scale(
+		t->manager->root_fd, tiering_bandwidth(t->manager) / PAGE * t->period_ms / 1000);
 	r->work.run = tiering_round_run;
 	r->work.done = round_done;
 	worker_pool_submit(t->pool, &r->work);
@@ -464,4 +461,12 @@ void tiering_end_record(struct tiering *t, struct recording *rec)
 	rec->ending = true;
 	if (!t->sampling)
 		end_recording(t, rec);
+}
+
+uint64_t tiering_bandwidth(const struct manager *m)
+{
+	uint64_t all = m->config->move_bandwidth > 0 ? m->config->move_bandwidth
+						     : BANDWIDTH_DEFAULT;
+
+	return ordinary_is_active(m->ordinary) && m->tiering && m->tiering->wanted ? all / 2 : all;
 }

@@ -36,3 +36,5 @@ bool tiering_can_watch(const struct manager *manager);
 void tiering_record(struct tiering *t, struct recording *rec);
 /* No more: the last news() comes now, or behind the round that is under way. */
 void tiering_end_record(struct tiering *t, struct recording *rec);
+/* Bytes a second that one of the two movers, of morsels and of ordinary memory, may move now: half each where both are at work. */
+uint64_t tiering_bandwidth(const struct manager *m);

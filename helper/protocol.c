@@ -38,6 +38,23 @@ struct policy_packet {
 	struct morsel_policy policy;
 };
 
+struct look_packet {
+	struct header header;
+	uint32_t window_ms, query, n, zero;
+	struct {
+		uint64_t start;
+		uint32_t pid, zero;
+	} process[HELPER_PROCESSES_MAX];
+};
+
+struct shift_packet {
+	struct header header;
+	uint32_t n, zero;
+	struct {
+		uint32_t granule, node;
+	} shift[HELPER_SHIFTS_MAX];
+};
+
 struct reply_packet {
 	struct header header;
 	int32_t result;
@@ -51,6 +68,10 @@ static_assert(sizeof(struct header) == 16, "no padding");
 static_assert(sizeof(struct open_packet) == 16 + HELPER_PATH_MAX, "no padding");
 static_assert(sizeof(struct provision_packet) == 40 + HELPER_NAME_MAX, "no padding");
 static_assert(sizeof(struct policy_packet) == 24 + 16 + 4 * MORSEL_POLICY_TIERS, "no padding");
+static_assert(sizeof(struct look_packet) == 32 + 16 * HELPER_PROCESSES_MAX, "no padding");
+static_assert(sizeof(struct shift_packet) == 24 + 8 * HELPER_SHIFTS_MAX, "no padding");
+static_assert(sizeof(struct look_packet) <= HELPER_PACKET_MAX, "fits");
+static_assert(sizeof(struct shift_packet) <= HELPER_PACKET_MAX, "fits");
 static_assert(sizeof(struct reply_packet) == 32 + HELPER_NAME_MAX + HELPER_TEXT_MAX, "no padding");
 static_assert(sizeof(struct reply_packet) <= HELPER_PACKET_MAX, "fits");
 
@@ -61,7 +82,9 @@ const char *helper_verb_to_string(enum helper_verb v)
 							    [HELPER_UNPROVISION] = "unprovision",
 							    [HELPER_ATTACH] = "attach",
 							    [HELPER_POLICY] = "policy",
-							    [HELPER_DETACH] = "detach" };
+							    [HELPER_DETACH] = "detach",
+							    [HELPER_LOOK] = "look",
+							    [HELPER_SHIFT] = "shift" };
 
 	return v > 0 && v < HELPER_VERB_MAX ? names[v] : "?";
 }
@@ -198,6 +221,55 @@ static int policy_parse(const void *data, size_t len, struct helper_request *req
 	return 0;
 }
 
+static int look_parse(const void *data, size_t len, struct helper_request *request)
+{
+	struct helper_look *look = &request->look;
+	struct look_packet p;
+
+	if (len != sizeof(p))
+		return -EPROTO;
+	memcpy(&p, data, sizeof(p));
+	if (p.zero != 0 || p.n > HELPER_PROCESSES_MAX || p.window_ms < 100 ||
+	    p.window_ms > 600000 || p.query > 65536)
+		return -EPROTO;
+	look->window_ms = p.window_ms;
+	look->query = p.query;
+	look->n = p.n;
+	for (uint32_t i = 0; i < HELPER_PROCESSES_MAX; i++) {
+		/* Neither the kernel's own, nor init. */
+		bool used = p.process[i].pid > 1 && p.process[i].pid <= INT_MAX &&
+			    p.process[i].start != 0;
+
+		if (p.process[i].zero != 0 ||
+		    (i < p.n ? !used : p.process[i].pid != 0 || p.process[i].start != 0))
+			return -EPROTO;
+		look->process[i].pid = p.process[i].pid;
+		look->process[i].start = p.process[i].start;
+	}
+	return 0;
+}
+
+static int shift_parse(const void *data, size_t len, struct helper_request *request)
+{
+	struct shift_packet p;
+
+	if (len != sizeof(p))
+		return -EPROTO;
+	memcpy(&p, data, sizeof(p));
+	if (p.zero != 0 || p.n == 0 || p.n > HELPER_SHIFTS_MAX)
+		return -EPROTO;
+	request->n_shifts = p.n;
+	for (uint32_t i = 0; i < HELPER_SHIFTS_MAX; i++) {
+		if (i < p.n ? p.shift[i].granule >= HELPER_GRANULES ||
+				      p.shift[i].node >= HELPER_NODES
+			    : p.shift[i].granule != 0 || p.shift[i].node != 0)
+			return -EPROTO;
+		request->shift[i].granule = p.shift[i].granule;
+		request->shift[i].node = p.shift[i].node;
+	}
+	return 0;
+}
+
 int helper_request_parse(const void *data, size_t len, struct helper_request *ret_request)
 {
 	struct helper_request request = {};
@@ -223,6 +295,12 @@ int helper_request_parse(const void *data, size_t len, struct helper_request *re
 	case HELPER_ATTACH:
 	case HELPER_DETACH:
 		r = len == sizeof(h) ? 0 : -EPROTO;
+		break;
+	case HELPER_LOOK:
+		r = look_parse(data, len, &request);
+		break;
+	case HELPER_SHIFT:
+		r = shift_parse(data, len, &request);
 		break;
 	default:
 		r = -EPROTO;
@@ -261,6 +339,34 @@ static size_t policy_build(struct header h, const struct helper_request *request
 	return sizeof(p);
 }
 
+static size_t look_build(struct header h, const struct helper_look *look, uint8_t *packet)
+{
+	struct look_packet p = { .window_ms = look->window_ms, .query = look->query, .n = look->n };
+
+	h.size = sizeof(p);
+	p.header = h;
+	for (uint32_t i = 0; i < look->n && i < HELPER_PROCESSES_MAX; i++) {
+		p.process[i].pid = look->process[i].pid;
+		p.process[i].start = look->process[i].start;
+	}
+	memcpy(packet, &p, sizeof(p));
+	return sizeof(p);
+}
+
+static size_t shift_build(struct header h, const struct helper_request *request, uint8_t *packet)
+{
+	struct shift_packet p = { .n = request->n_shifts };
+
+	h.size = sizeof(p);
+	p.header = h;
+	for (uint32_t i = 0; i < request->n_shifts && i < HELPER_SHIFTS_MAX; i++) {
+		p.shift[i].granule = request->shift[i].granule;
+		p.shift[i].node = request->shift[i].node;
+	}
+	memcpy(packet, &p, sizeof(p));
+	return sizeof(p);
+}
+
 size_t helper_request_build(const struct helper_request *request,
 			    uint8_t packet[static HELPER_PACKET_MAX])
 {
@@ -277,6 +383,10 @@ size_t helper_request_build(const struct helper_request *request,
 		memcpy(packet, &h, sizeof(h));
 		return sizeof(h);
 	}
+	if (request->verb == HELPER_LOOK)
+		return look_build(h, &request->look, packet);
+	if (request->verb == HELPER_SHIFT)
+		return shift_build(h, request, packet);
 	if (request->verb != HELPER_OPEN)
 		return provision_build(h, &request->wish, packet);
 	h.size = sizeof(p);

@@ -37,6 +37,10 @@ enum helper_verb {
 	HELPER_POLICY,
 	/* It is registered no more when this is answered. */
 	HELPER_DETACH,
+	/* Of ordinary memory (helper/ordinary-session.h): what of it is accessed and where it lies; and move some. A descriptor of
+	 * what came of it (helper/ordinary-data.h) comes with the end. */
+	HELPER_LOOK,
+	HELPER_SHIFT,
 	HELPER_VERB_MAX
 };
 const char *helper_verb_to_string(enum helper_verb v); /* "open" */
@@ -85,6 +89,31 @@ struct provision_wish {
 	uint32_t flags;
 };
 
+/* Of one look: the kernel samples each of them twenty times a window. */
+#define HELPER_PROCESSES_MAX 16u
+
+struct helper_process {
+	uint64_t start; /* field 22 of /proc/PID/stat: tells a pid's processes apart; not 0 */
+	uint32_t pid;	/* above 1 */
+};
+
+struct helper_look {
+	uint32_t window_ms; /* 100 to 600,000 */
+	uint32_t query;	    /* granules at most whose place is asked for, in turn; to 65,536 */
+	uint32_t n;	    /* 0: no more of it; what the kernel samples for us ends */
+	struct helper_process process[HELPER_PROCESSES_MAX];
+};
+
+/* Numbers of granules are those of the last look of this connection. */
+#define HELPER_SHIFTS_MAX 128u
+#define HELPER_GRANULES (1u << 17)
+#define HELPER_NODES 1024u
+
+struct helper_shift {
+	uint32_t granule; /* below HELPER_GRANULES */
+	uint32_t node;	  /* where it shall be; below HELPER_NODES */
+};
+
 struct helper_request {
 	enum helper_verb verb;
 	/* On whose behalf, for the log only: the helper trusts its peer, not this. */
@@ -96,6 +125,10 @@ struct helper_request {
 	/* HELPER_POLICY. No tiers: nothing is said of the account. */
 	uint64_t account;
 	struct morsel_policy policy;
+	struct helper_look look; /* HELPER_LOOK */
+	/* HELPER_SHIFT: 1 to HELPER_SHIFTS_MAX of them. */
+	uint32_t n_shifts;
+	struct helper_shift shift[HELPER_SHIFTS_MAX];
 };
 
 enum helper_reply_kind {

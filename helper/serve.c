@@ -16,7 +16,9 @@
 #include "daemon/dax-device.h"
 #include "daemon/log.h"
 #include "attach.h"
+#include "damon.h"
 #include "files.h"
+#include "ordinary-session.h"
 #include "packet.h"
 #include "protocol.h"
 #include "provision.h"
@@ -26,8 +28,9 @@ volatile sig_atomic_t serve_stopping;
 struct peer {
 	int socket;
 	struct ucred cred;
-	char who[96];		   /* "uid 990 (pid 123, morseld)" */
-	struct attached *attached; /* NULL: no program */
+	char who[96];			   /* "uid 990 (pid 123, morseld)" */
+	struct attached *attached;	   /* NULL: no program */
+	struct ordinary_session *ordinary; /* of HELPER_LOOK; NULL: not asked yet */
 };
 
 static void on_signal(int signo)
@@ -164,6 +167,35 @@ static int handle_bpf(struct peer *peer, const struct serve_options *options,
 	}
 }
 
+/* Of what is asked all the time only the first is logged, and what goes wrong. */
+static int ordinary_memory(struct peer *peer, const struct serve_options *options,
+			   const struct helper_request *request)
+{
+	char text[HELPER_TEXT_MAX] = "";
+	int fd = -1, r;
+
+	if (!peer->ordinary) {
+		log_line(
+			LOG_INFO, LOG_HELPER_REQUEST, NULL,
+			"%s for uid %" PRIu32
+			": sample and move ordinary memory of processes, until the connection ends",
+			peer->who, request->requester);
+		peer->ordinary = ordinary_session_new(options->root_fd);
+	}
+	if (request->verb == HELPER_LOOK)
+		r = ordinary_session_look(peer->ordinary, &request->look, &fd, text);
+	else
+		r = ordinary_session_shift(peer->ordinary, request->shift, request->n_shifts, &fd,
+					   text);
+	if (r < 0)
+		log_line(LOG_WARNING, LOG_HELPER_REQUEST, NULL, "%s: ordinary memory: %s",
+			 peer->who, text);
+	r = answer(peer, r, text, fd);
+	if (fd >= 0)
+		close(fd);
+	return r;
+}
+
 static int handle(struct peer *peer, const struct serve_options *options, const uint8_t *packet,
 		  size_t len)
 {
@@ -186,6 +218,9 @@ static int handle(struct peer *peer, const struct serve_options *options, const 
 	case HELPER_PROVISION:
 	case HELPER_UNPROVISION:
 		return provision_memory(peer, &request);
+	case HELPER_LOOK:
+	case HELPER_SHIFT:
+		return ordinary_memory(peer, options, &request);
 	default:
 		return answer(peer, -EACCES, "only morsel-helper --bpf does that", -1);
 	}
@@ -203,6 +238,7 @@ void serve_connection(int socket, const struct serve_options *options)
 	struct timeval quiet = { .tv_sec = SERVE_QUIET_SEC };
 	uint8_t packet[HELPER_PACKET_MAX];
 	socklen_t length = sizeof(peer.cred);
+	unsigned int quiets = 0;
 	bool allowed;
 	int n;
 
@@ -223,8 +259,11 @@ void serve_connection(int socket, const struct serve_options *options)
 		/* A program is there as long as the connection. */
 		if (n == -EAGAIN && peer.attached)
 			continue;
+		if (n == -EAGAIN && peer.ordinary && ++quiets < SERVE_ORDINARY_QUIETS)
+			continue;
 		if (n == -ECONNRESET || n == -EAGAIN)
 			break;
+		quiets = 0;
 		if (n < 0) {
 			log_line(LOG_WARNING, LOG_HELPER_REFUSED, NULL,
 				 "%s: a packet that cannot be taken (%s), connection closed",
@@ -242,13 +281,19 @@ void serve_connection(int socket, const struct serve_options *options)
 	}
 out:
 	attach_end(peer.attached);
+	peer.ordinary = ordinary_session_free(peer.ordinary);
 	close(socket);
 }
 
-static unsigned int reap(bool wait, unsigned int children)
+static unsigned int reap(bool wait, unsigned int children, const struct serve_options *options)
 {
-	while (children > 0 && waitpid(-1, NULL, wait ? 0 : WNOHANG) > 0)
+	int status;
+
+	while (children > 0 && waitpid(-1, &status, wait ? 0 : WNOHANG) > 0) {
 		children--;
+		if (WIFSIGNALED(status))
+			damon_tidy(options->root_fd);
+	}
 	return children;
 }
 
@@ -296,6 +341,8 @@ int serve(int listen_fd, const struct serve_options *options)
 	sigset_t handled, before;
 	int r = 0;
 
+	/* One that was killed has left it. */
+	damon_tidy(options->root_fd);
 	/* Handled while waiting only: none can come between the look at the flag and the wait. */
 	sigemptyset(&handled);
 	sigaddset(&handled, SIGTERM);
@@ -315,11 +362,11 @@ int serve(int listen_fd, const struct serve_options *options)
 			r = accept_one(listen_fd, options, &before, &children);
 		else if (n == 0 && children == 0)
 			break;
-		children = reap(false, children);
+		children = reap(false, children, options);
 	}
 	if (r < 0)
 		log_line(LOG_ERR, LOG_STOPPED, NULL, "waiting for connections: %s", g_strerror(-r));
 	/* What they do is not left half done. */
-	reap(true, children);
+	reap(true, children, options);
 	return r;
 }

@@ -21,6 +21,8 @@ struct serve_options {
 #define SERVE_CONNECTIONS 16u
 /* A connection without a request for so long is closed; morseld makes a new one. */
 #define SERVE_QUIET_SEC 5
+/* One that looks at ordinary memory: for so many of them, longer than the longest pause between two looks. */
+#define SERVE_ORDINARY_QUIETS 36
 
 /* Until SIGTERM, SIGINT, or idle: 0, or a negative errno with one log line. Waits for what runs. */
 int serve(int listen_fd, const struct serve_options *options);

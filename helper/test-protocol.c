@@ -198,6 +198,60 @@ static void test_provision(void)
 	g_assert_cmpint(request.verb, ==, HELPER_UNPROVISION);
 }
 
+/* What of looks and shifts is no request: each field. */
+static void test_ordinary(void)
+{
+	static const struct {
+		size_t at;
+		uint8_t byte;
+		bool shift;
+	} bad[] = {
+		{ 16, 99, false },			 /* window */
+		{ 22, 2, false },			 /* query */
+		{ 24, HELPER_PROCESSES_MAX + 1, false }, /* n */
+		{ 24, 1, false },			 /* two are there */
+		{ 24, 3, false },			 /* no third one */
+		{ 28, 1, false },
+		{ 32, 0, false }, /* start */
+		{ 40, 1, false }, /* pid 1 */
+		{ 43, 0x80, false },
+		{ 44, 1, false },
+		{ 16, 0, true }, /* n */
+		{ 16, HELPER_SHIFTS_MAX + 1, true },
+		{ 16, 1, true },
+		{ 20, 1, true },
+		{ 26, 2, true }, /* granule */
+		{ 29, 4, true }, /* node */
+	};
+	struct helper_request look = {
+		.verb = HELPER_LOOK,
+		.look = { .window_ms = 100, .n = 2, .process = { { 7, 300 }, { 8, 1 << 20 } } },
+	};
+	struct helper_request shift = { .verb = HELPER_SHIFT,
+					.n_shifts = 2,
+					.shift = { { 1, 2 }, { 3, 4 } } };
+	uint8_t packet[HELPER_PACKET_MAX], again[HELPER_PACKET_MAX];
+	struct helper_request request;
+	size_t len;
+
+	len = helper_request_build(&look, packet);
+	g_assert_cmpint(helper_request_parse(packet, len, &request), ==, 0);
+	g_assert_cmpuint(request.look.process[1].pid, ==, 1 << 20);
+	g_assert_cmpmem(packet, len, again, helper_request_build(&request, again));
+	len = helper_request_build(&shift, packet);
+	g_assert_cmpint(helper_request_parse(packet, len, &request), ==, 0);
+	g_assert_cmpuint(request.shift[1].node, ==, 4);
+	g_assert_cmpmem(packet, len, again, helper_request_build(&request, again));
+	for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+		len = helper_request_build(bad[i].shift ? &shift : &look, packet);
+		if (bad[i].at == 40)
+			packet[41] = 0;
+		packet[bad[i].at] = bad[i].byte;
+		if (helper_request_parse(packet, len, &request) != -EPROTO)
+			g_error("%zu: %u is taken", bad[i].at, bad[i].byte);
+	}
+}
+
 static void test_reply(void)
 {
 	uint8_t packet[HELPER_PACKET_MAX];
@@ -233,6 +287,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/protocol/refused", test_refused);
 	g_test_add_func("/protocol/policy", test_policy);
 	g_test_add_func("/protocol/provision", test_provision);
+	g_test_add_func("/protocol/ordinary", test_ordinary);
 	g_test_add_func("/protocol/reply", test_reply);
 	return g_test_run();
 }

@@ -419,10 +419,10 @@ static char *table_of_document(void)
 static void test_doctor(void)
 {
 	static const char *const wanted[] = {
-		"kernel",	"numa",	       "hmat",	     "cxl",	     "damon",
-		"bpf",		"cgroup-v2",   "module",     "polkit",	     "nvdimm",
-		"memory-tiers", "hugetlb",     "shmem-thp",  "cap-sys-nice", "bus",
-		"descriptors",	"numa-policy", "move-pages", "helper"
+		"kernel",   "numa",	    "hmat",	   "cxl",	 "damon",
+		"ordinary", "bpf",	    "cgroup-v2",   "module",	 "polkit",
+		"nvdimm",   "memory-tiers", "hugetlb",	   "shmem-thp",	 "cap-sys-nice",
+		"bus",	    "descriptors",  "numa-policy", "move-pages", "helper"
 	};
 
 	h = harness_new(NULL);

@@ -274,7 +274,8 @@ class Morsels(Base):
         self.assertRegex(self.ctl("policy", "list").out, rf"/x\.slice +\w+ +.*Max\.{tier}=64M")
         shown = self.json("policy", "show", "/sys/fs/cgroup/x.slice/y/")
         self.shape(shown, {"cgroup": str, "exists": bool, "own": list, "effective": list, "enforced": bool,
-                           "tiers_used": dict, "warnings": list})
+                           "tiers_used": dict, "warnings": list, "ordinary_bytes": dict, "ordinary_processes": int,
+                           "ordinary_moved_up": int, "ordinary_moved_down": int, "ordinary_usec": int})
         self.assertEqual((shown["cgroup"], shown["own"]), ("/x.slice/y", []))
         limit = next(s for s in shown["effective"] if s["key"] == f"Max.{tier}")
         self.shape(limit, {"key": str, "value": str, "bytes": int, "from": str, "origin": str, "lasting": bool})
