@@ -117,11 +117,11 @@ static void round_done(struct work *w, bool ran)
 	if (ran) {
 		keep_use(o, r);
 		keep_status(o, r);
-		/* With the pause before it, which pays for it. */
-		if (o->last_usec > 0)
+		/* With the pause before it, which pays for it. What did not look says nothing of what a look costs. */
+		if (worked && o->last_usec > 0)
 			o->period_ms =
 				heat_pace_next(&o->pace, r->cpu_usec, (now - o->last_usec) / 1000);
-		o->last_usec = now;
+		o->last_usec = worked ? now : 0;
 	}
 	ordinary_round_free(r);
 	o->busy = false;

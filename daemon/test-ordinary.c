@@ -96,7 +96,6 @@ static void test_peers(void)
 	} peers[] = {
 		{ "proc/sys/kernel/numa_balancing", "2\n", "tiering mode" },
 		{ "sys/kernel/mm/numa/demotion_enabled", "true\n", "demotes" },
-		{ "sys/module/damon_reclaim/parameters/enabled", "Y\n", "reclaim" },
 		{ "proc/99/comm", "memtierd\n", "memtierd" },
 	};
 	struct tree t = tree_new();
@@ -104,7 +103,6 @@ static void test_peers(void)
 	tree_write(&t, "proc/1/comm", "init\n");
 	tree_write(&t, "proc/sys/kernel/numa_balancing", "1\n");
 	tree_write(&t, "sys/kernel/mm/numa/demotion_enabled", "false\n");
-	tree_write(&t, "sys/module/damon_reclaim/parameters/enabled", "N\n");
 	g_assert_null(ordinary_peers(t.fd, true));
 	for (gsize i = 0; i < G_N_ELEMENTS(peers); i++) {
 		g_autofree char *text = NULL;

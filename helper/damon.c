@@ -23,9 +23,11 @@
 #define MARK UINT64_C(1836217203)
 
 /*
- * At least: so that no region is larger than the whole by this many, and a hot part is found at once. At most: what bounds
- * the sampler's work.
+ * At least one for so much, so that a hot part is found at once; but no more than that many, for as many pages are looked at in each
+ * sample. At most: what bounds the sampler's work.
  */
+#define REGION (UINT64_C(512) << 10)
+#define REGIONS_LEAST 10u
 #define REGIONS_MIN 400u
 #define REGIONS_MAX 1000u
 
@@ -46,27 +48,32 @@ void damon_init(struct damon *d, int root_fd)
 
 /* ---- files ---- */
 
-static int put(const struct damon *d, const char *value, const char *format, ...)
-	G_GNUC_PRINTF(3, 4);
-static int put(const struct damon *d, const char *value, const char *format, ...)
+static int put(struct damon *d, const char *value, const char *format, ...) G_GNUC_PRINTF(3, 4);
+static int put(struct damon *d, const char *value, const char *format, ...)
 {
 	g_autofree char *path = NULL;
 	size_t length = strlen(value);
 	va_list args;
+	ssize_t n;
 	int fd, r;
 
 	va_start(args, format);
 	path = g_strdup_vprintf(format, args);
 	va_end(args);
 	fd = openat(d->root_fd, path, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return -errno;
-	r = write(fd, value, length) == (ssize_t)length ? 0 : errno ? -errno : -EIO;
-	close(fd);
+	if (fd < 0) {
+		r = -errno;
+	} else {
+		n = write(fd, value, length);
+		r = n < 0 ? -errno : n == (ssize_t)length ? 0 : -EIO;
+		close(fd);
+	}
+	if (r < 0)
+		g_strlcpy(d->failed, path, sizeof(d->failed));
 	return r;
 }
 
-static int put_number(const struct damon *d, uint64_t value, const char *path)
+static int put_number(struct damon *d, uint64_t value, const char *path)
 {
 	char text[24];
 
@@ -106,11 +113,33 @@ static void give_back(struct damon *d)
 	d->running = false;
 }
 
+/* DAMON-based work of the kernel's own, which only root sees. */
+static bool kernel_uses(int root_fd, char text[static HELPER_TEXT_MAX])
+{
+	static const char *const names[] = { "damon_reclaim", "damon_lru_sort" };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+		g_autofree char *value = NULL;
+
+		if (kernfile_read_textf(root_fd, &value, "sys/module/%s/parameters/enabled",
+					names[i]) < 0 ||
+		    !g_str_equal(value, "Y"))
+			continue;
+		g_snprintf(text, HELPER_TEXT_MAX,
+			   "%s is on (echo N > /sys/module/%s/parameters/enabled)", names[i],
+			   names[i]);
+		return true;
+	}
+	return false;
+}
+
 int damon_take(struct damon *d, char text[static HELPER_TEXT_MAX])
 {
 	uint64_t n;
 	int r;
 
+	if (kernel_uses(d->root_fd, text))
+		return -EBUSY;
 	if (d->lock >= 0)
 		return 0;
 	r = lock_admin(d->root_fd);
@@ -193,8 +222,7 @@ static GArray *cut(const GArray *ranges, uint64_t piece)
 	return pieces;
 }
 
-static int put_ranges(const struct damon *d, unsigned int target, const GArray *ranges,
-		      uint64_t piece)
+static int put_ranges(struct damon *d, unsigned int target, const GArray *ranges, uint64_t piece)
 {
 	g_autoptr(GArray) pieces = cut(ranges, piece);
 	g_autofree char *n = g_strdup_printf("%u", pieces->len);
@@ -212,8 +240,7 @@ static int put_ranges(const struct damon *d, unsigned int target, const GArray *
 	return r;
 }
 
-/* So that about PIECES are made of all of them; of 2 MiB at least, the unit of what is placed. */
-static uint64_t piece_of(const struct damon_target *targets, unsigned int n)
+static uint64_t bytes_of(const struct damon_target *targets, unsigned int n)
 {
 	uint64_t bytes = 0;
 
@@ -224,10 +251,22 @@ static uint64_t piece_of(const struct damon_target *targets, unsigned int n)
 
 			bytes += r->end - r->start;
 		}
+	return bytes;
+}
+
+/* So that about PIECES are made of all of them; of 2 MiB at least, the unit of what is placed. */
+static uint64_t piece_of(uint64_t bytes)
+{
 	return (bytes / PIECES / PIECE_MIN + 1) * PIECE_MIN;
 }
 
-static int put_window(const struct damon *d, uint32_t window_ms)
+static int put_regions_min(struct damon *d, uint64_t bytes)
+{
+	return put_number(d, CLAMP(bytes / REGION, REGIONS_LEAST, REGIONS_MIN),
+			  CONTEXT "/monitoring_attrs/nr_regions/min");
+}
+
+static int put_window(struct damon *d, uint32_t window_ms)
 {
 	const uint64_t window_us = (uint64_t)window_ms * 1000;
 	int r;
@@ -240,7 +279,7 @@ static int put_window(const struct damon *d, uint32_t window_ms)
 }
 
 /* All that was accessed at all in a window, of this target. */
-static int put_scheme(const struct damon *d, unsigned int i)
+static int put_scheme(struct damon *d, unsigned int i)
 {
 	static const struct {
 		const char *file, *value;
@@ -262,10 +301,10 @@ static int put_scheme(const struct damon *d, unsigned int i)
 
 	for (size_t k = 0; r == 0 && k < G_N_ELEMENTS(files); k++)
 		r = put(d, files[k].value, CONTEXT "/schemes/%u/%s", i, files[k].file);
-	return r < 0 ? r : put(d, index, CONTEXT "/schemes/%u/filters/0/target_idx", i);
+	return r < 0 ? r : put(d, index, CONTEXT "/schemes/%u/filters/0/damon_target_idx", i);
 }
 
-static int put_all(const struct damon *d, const struct damon_target *targets, unsigned int n,
+static int put_all(struct damon *d, const struct damon_target *targets, unsigned int n,
 		   uint32_t window_ms)
 {
 	const struct {
@@ -275,12 +314,11 @@ static int put_all(const struct damon *d, const struct damon_target *targets, un
 		{ KDAMONDS "/nr_kdamonds", 1 },
 		{ KDAMONDS "/0/contexts/nr_contexts", 1 },
 		{ CONTEXT "/monitoring_attrs/intervals/update_us", MARK },
-		{ CONTEXT "/monitoring_attrs/nr_regions/min", REGIONS_MIN },
 		{ CONTEXT "/monitoring_attrs/nr_regions/max", REGIONS_MAX },
 		{ CONTEXT "/targets/nr_targets", n },
 		{ CONTEXT "/schemes/nr_schemes", n },
 	};
-	uint64_t piece = piece_of(targets, n);
+	uint64_t bytes = bytes_of(targets, n);
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < G_N_ELEMENTS(first); i++)
@@ -289,12 +327,14 @@ static int put_all(const struct damon *d, const struct damon_target *targets, un
 		r = put(d, "fvaddr", "%s", CONTEXT "/operations");
 	if (r == 0)
 		r = put_window(d, window_ms);
+	if (r == 0)
+		r = put_regions_min(d, bytes);
 	for (unsigned int i = 0; r == 0 && i < n; i++) {
 		g_autofree char *pid = g_strdup_printf("%d", (int)targets[i].pid);
 
 		r = put(d, pid, CONTEXT "/targets/%u/pid_target", i);
 		if (r == 0)
-			r = put_ranges(d, i, targets[i].ranges, piece);
+			r = put_ranges(d, i, targets[i].ranges, piece_of(bytes));
 		if (r == 0)
 			r = put_scheme(d, i);
 	}
@@ -334,8 +374,8 @@ static int begin(struct damon *d, const struct damon_target *targets, unsigned i
 	}
 	if (r < 0) {
 		if (text[0] == 0)
-			g_snprintf(text, HELPER_TEXT_MAX, "DAMON cannot be set up: %s",
-				   g_strerror(-r));
+			g_snprintf(text, HELPER_TEXT_MAX, "DAMON cannot be set up: /%s: %s",
+				   d->failed, g_strerror(-r));
 		give_back(d);
 		forget(d);
 		return r;
@@ -369,6 +409,7 @@ static bool same_ranges(const GArray *a, const GArray *b)
 int damon_watch(struct damon *d, const struct damon_target *targets, unsigned int n,
 		uint32_t window_ms, char text[static HELPER_TEXT_MAX])
 {
+	const uint64_t bytes = bytes_of(targets, n);
 	bool changed = window_ms > d->window_ms * WINDOW_TOLERANCE ||
 		       window_ms * WINDOW_TOLERANCE < d->window_ms;
 	int r = 0;
@@ -382,8 +423,10 @@ int damon_watch(struct damon *d, const struct damon_target *targets, unsigned in
 	for (unsigned int i = 0; r == 0 && i < n; i++)
 		if (!same_ranges(d->ranges[i], targets[i].ranges)) {
 			changed = true;
-			r = put_ranges(d, i, targets[i].ranges, piece_of(targets, n));
+			r = put_ranges(d, i, targets[i].ranges, piece_of(bytes));
 		}
+	if (r == 0 && changed)
+		r = put_regions_min(d, bytes);
 	if (r == 0 && changed)
 		r = put(d, "commit", "%s", KDAMONDS "/0/state");
 	if (r == 0 && changed)

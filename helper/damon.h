@@ -31,10 +31,12 @@ struct damon {
 	GArray *ranges[HELPER_PROCESSES_MAX]; /* as the kernel has them */
 	pid_t thread;			      /* kdamond's */
 	uint64_t thread_usec;		      /* its CPU time when it was last asked for */
+	char failed[160];		      /* the file that could not be written last */
 };
 
 void damon_init(struct damon *d, int root_fd);
-/* Takes it; gives back what one of us left. -EBUSY: somebody else has it, text says who. -ENOENT: the kernel has no DAMON. */
+/* Takes it; gives back what one of us left. -EBUSY: somebody else has it, or the kernel's own use of it is on: text says who. To be called
+ * before each window. -ENOENT: the kernel has no DAMON. */
 int damon_take(struct damon *d, char text[static HELPER_TEXT_MAX]);
 /* Gives all back. */
 void damon_done(struct damon *d);

@@ -41,7 +41,7 @@ static struct tree make_files(const char *kdamonds, const char *mark)
 		"filters/nr_filters",
 		"filters/0/type",
 		"filters/0/matching",
-		"filters/0/target_idx",
+		"filters/0/damon_target_idx",
 		"tried_regions/total_bytes",
 	};
 	struct tree t = tree_new();
@@ -115,10 +115,12 @@ static void test_watch(void)
 	must_be(&t, CONTEXT "/monitoring_attrs/intervals/sample_us", "100000");
 	must_be(&t, CONTEXT "/monitoring_attrs/intervals/aggr_us", "2000000");
 	must_be(&t, CONTEXT "/monitoring_attrs/intervals/update_us", MARK);
+	must_be(&t, CONTEXT "/monitoring_attrs/nr_regions/min", "10");
+	must_be(&t, CONTEXT "/monitoring_attrs/nr_regions/max", "1000");
 	must_be(&t, CONTEXT "/targets/1/pid_target", "43");
 	must_be(&t, CONTEXT "/targets/1/regions/1/start", "139637977776128");
 	must_be(&t, CONTEXT "/schemes/1/action", "stat");
-	must_be(&t, CONTEXT "/schemes/1/filters/0/target_idx", "1");
+	must_be(&t, CONTEXT "/schemes/1/filters/0/damon_target_idx", "1");
 	must_be(&t, CONTEXT "/schemes/1/filters/0/matching", "N");
 	/* The same again: nothing is written. Other ranges: committed. Other processes: begun anew. */
 	tree_write(&t, KDAMONDS "/0/state", "as it was");
@@ -211,6 +213,12 @@ static void test_owners(void)
 	g_assert_cmpint(damon_take(&other, text), ==, -EBUSY);
 	damon_done(&d);
 	g_assert_cmpint(damon_take(&other, text), ==, 0);
+	/* The kernel's own use counts even while it is ours. */
+	tree_write(&t, "sys/module/damon_lru_sort/parameters/enabled", "N\n");
+	g_assert_cmpint(damon_take(&other, text), ==, 0);
+	tree_write(&t, "sys/module/damon_reclaim/parameters/enabled", "Y\n");
+	g_assert_cmpint(damon_take(&other, text), ==, -EBUSY);
+	g_assert_nonnull(strstr(text, "damon_reclaim"));
 	damon_done(&other);
 	tree_done(&t);
 

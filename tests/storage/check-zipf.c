@@ -2,15 +2,14 @@
 /*
  * For tests/lab/checks/65-ordinary: a load for an unmodified key-value server, and where its memory is.
  *
- *   check-zipf load SOCKET KEYS KIB         keys of that size, the first one first
- *   check-zipf run SOCKET KEYS              reads them by Zipf's law (0.99), the first one most, until SIGTERM
- *   check-zipf where PID KEYS NODE          "PAGES OF": how many pages of the first KEYS are on the node, of how many. Found in the
- *                                           server's memory by what was written, and asked of the kernel page by page
+ *   check-zipf load SOCKET KEYS        keys of about a page each, the first one first
+ *   check-zipf run SOCKET KEYS         reads in them by Zipf's law (0.99), in the first one most, until SIGTERM; prints how often
+ *   check-zipf where PID KEYS NODE     "PAGES OF": how many pages of the first KEYS are on the node, of how many. Found in the
+ *                                      server's memory by what was written, and asked of the kernel page by page
  *
  * Talks RESP over a socket of the file system.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <signal.h>
@@ -20,11 +19,20 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #define PAGE 4096u
 #define TAG_LENGTH 32u
+/* With the server's few bytes about it, a page. */
+#define VALUE 4064u
+/* Read at once. */
+#define PART 32u
+/* Looked at of each page: more than what another value's end may take of it. */
+#define HEAD 128u
+/* Requests sent before their answers are read: else the two processes wait for each other most of the time. */
+#define BATCH 128u
 #define THETA 0.99
 
 static volatile sig_atomic_t ended;
@@ -65,56 +73,46 @@ static void write_all(int fd, const char *data, size_t n)
 	}
 }
 
-/* What every page of a key's value begins with, somewhere: the number makes it this key's. */
+/* What a key's value is made of, over and over: the number makes it this key's. */
 static void tag(char text[static TAG_LENGTH + 1], unsigned int key)
 {
 	snprintf(text, TAG_LENGTH + 1, "morsel-check-zipf-value%09u", key % 1000000000);
 }
 
-static void load(int fd, unsigned int keys, size_t bytes)
+/* Reads n answers of wanted bytes each. */
+static void read_answers(int fd, unsigned int n, size_t wanted)
 {
-	char *value = malloc(bytes + 1), head[128], name[32], reply[16], text[TAG_LENGTH + 1];
+	static char buffer[1 << 16];
+	size_t left = n * wanted;
 
-	if (!value)
-		fail("memory");
-	for (unsigned int k = 0; k < keys; k++) {
-		tag(text, k);
-		for (size_t at = 0; at < bytes; at += TAG_LENGTH)
-			memcpy(value + at, text, TAG_LENGTH);
-		snprintf(name, sizeof(name), "key%u", k);
-		snprintf(head, sizeof(head), "*3\r\n$3\r\nSET\r\n$%zu\r\n%s\r\n$%zu\r\n",
-			 strlen(name), name, bytes);
-		write_all(fd, head, strlen(head));
-		write_all(fd, value, bytes);
-		write_all(fd, "\r\n", 2);
-		if (read(fd, reply, sizeof(reply)) != 5 || memcmp(reply, "+OK\r\n", 5) != 0)
-			fail("SET");
+	while (left > 0) {
+		ssize_t did = read(fd, buffer, left < sizeof(buffer) ? left : sizeof(buffer));
+
+		if (did <= 0 || (left == n * wanted && buffer[0] == '-'))
+			fail("an answer");
+		left -= (size_t)did;
 	}
-	free(value);
 }
 
-/* The answer to GET, its size found in its head. */
-static void read_value(int fd)
+static void load(int fd, unsigned int keys)
 {
-	char buffer[65536];
-	size_t wanted = 0, have = 0;
-	bool head = true;
+	static char value[VALUE + 1], text[TAG_LENGTH + 1], batch[BATCH * (VALUE + 128)];
 
-	while (head || have < wanted) {
-		ssize_t n = read(fd, buffer, sizeof(buffer));
+	for (unsigned int k = 0; k < keys; k += BATCH) {
+		unsigned int n = keys - k < BATCH ? keys - k : BATCH;
+		size_t length = 0;
 
-		if (n <= 0)
-			fail("read");
-		if (head) {
-			const char *end = memchr(buffer, '\n', (size_t)n);
-			size_t size = strtoul(buffer + 1, NULL, 10);
-
-			if (!end || buffer[0] != '$' || size == 0)
-				fail("GET");
-			wanted = (size_t)(end + 1 - buffer) + size + 2;
-			head = false;
+		for (unsigned int i = 0; i < n; i++) {
+			tag(text, k + i);
+			for (size_t at = 0; at < VALUE; at += TAG_LENGTH)
+				memcpy(value + at, text, TAG_LENGTH);
+			length += (size_t)sprintf(
+				batch + length,
+				"*3\r\n$3\r\nSET\r\n$12\r\nkey%09u\r\n$%u\r\n%s\r\n", k + i, VALUE,
+				value);
 		}
-		have += (size_t)n;
+		write_all(fd, batch, length);
+		read_answers(fd, n, strlen("+OK\r\n"));
 	}
 }
 
@@ -126,34 +124,47 @@ static uint64_t next_random(uint64_t *state)
 	return *state;
 }
 
+static unsigned int next_key(const double *sum, unsigned int keys, uint64_t *state)
+{
+	double wanted = (double)(next_random(state) >> 11) / (double)(UINT64_C(1) << 53);
+	unsigned int low = 0, high = keys - 1;
+
+	wanted *= sum[keys - 1];
+	while (low < high) {
+		unsigned int middle = (low + high) / 2;
+
+		if (sum[middle] < wanted)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* A part of a value, for what an emulated machine does most slowly is to copy. */
 static void run(int fd, unsigned int keys)
 {
+	static char batch[BATCH * 128];
 	double *sum = calloc(keys, sizeof(*sum)), total = 0;
 	uint64_t state = UINT64_C(0x9e3779b97f4a7c15), done = 0;
-	char text[128], name[32];
 
 	if (!sum)
 		fail("memory");
 	for (unsigned int k = 0; k < keys; k++)
 		sum[k] = total += pow(k + 1, -THETA);
-	for (; !ended; done++) {
-		double wanted = (double)(next_random(&state) >> 11) / (double)(UINT64_C(1) << 53);
-		unsigned int low = 0, high = keys - 1;
+	for (; !ended; done += BATCH) {
+		size_t length = 0;
 
-		wanted *= total;
-		while (low < high) {
-			unsigned int middle = (low + high) / 2;
+		for (unsigned int i = 0; i < BATCH; i++) {
+			unsigned int at = 1024 + next_random(&state) % 3000;
 
-			if (sum[middle] < wanted)
-				low = middle + 1;
-			else
-				high = middle;
+			length += (size_t)sprintf(
+				batch + length,
+				"*4\r\n$8\r\nGETRANGE\r\n$12\r\nkey%09u\r\n$4\r\n%u\r\n$4\r\n%u\r\n",
+				next_key(sum, keys, &state), at, at + PART - 1);
 		}
-		snprintf(name, sizeof(name), "key%u", low);
-		snprintf(text, sizeof(text), "*2\r\n$3\r\nGET\r\n$%zu\r\n%s\r\n", strlen(name),
-			 name);
-		write_all(fd, text, strlen(text));
-		read_value(fd);
+		write_all(fd, batch, length);
+		read_answers(fd, BATCH, strlen("$32\r\n\r\n") + PART);
 	}
 	printf("%" PRIu64 "\n", done);
 	free(sum);
@@ -164,40 +175,51 @@ struct count {
 	uint64_t on, of;
 };
 
-/* A page that holds a whole tag of one of the keys. */
-static bool is_hot(const char *page, unsigned int keys)
+/* Is there a whole tag of one of the keys in what a page begins with? */
+static bool is_hot(const char *head, unsigned int keys)
 {
-	const char *at = page;
 	char text[TAG_LENGTH + 1];
+	const char *at;
 
 	tag(text, 0);
-	at = memmem(page, PAGE, text, TAG_LENGTH - 9);
-	if (!at || at + TAG_LENGTH > page + PAGE)
+	at = memmem(head, HEAD, text, TAG_LENGTH - 9);
+	if (!at || at + TAG_LENGTH > head + HEAD)
 		return false;
 	memcpy(text, at + TAG_LENGTH - 9, 9);
 	text[9] = 0;
 	return strspn(text, "0123456789") == 9 && strtoul(text, NULL, 10) < keys;
 }
 
-static void count_range(struct count *c, pid_t pid, int mem, uint64_t start, uint64_t end)
+static void count_pages(struct count *c, pid_t pid, void **pages, unsigned int n)
 {
-	static char data[64 * PAGE];
+	int status[BATCH];
 
-	for (uint64_t at = start; at < end; at += sizeof(data)) {
-		size_t length = end - at < sizeof(data) ? end - at : sizeof(data);
-		ssize_t n = pread(mem, data, length, (off_t)at);
+	if (n > 0 && syscall(SYS_move_pages, pid, (unsigned long)n, pages, NULL, status, 0) < 0)
+		fail("move_pages");
+	for (unsigned int i = 0; i < n; i++)
+		c->on += status[i] == (int)c->node;
+	c->of += n;
+}
 
-		for (ssize_t i = 0; i + (ssize_t)PAGE <= n; i += PAGE) {
-			void *page = (void *)(at + (uint64_t)i);
-			int status = -1;
+static void count_range(struct count *c, pid_t pid, uint64_t start, uint64_t end)
+{
+	static char heads[BATCH][HEAD];
+	struct iovec local = { heads, 0 }, remote[BATCH];
+	void *hot[BATCH];
 
-			if (!is_hot(data + i, c->keys))
-				continue;
-			if (syscall(SYS_move_pages, pid, 1UL, &page, NULL, &status, 0) < 0)
-				fail("move_pages");
-			c->of++;
-			c->on += status == (int)c->node;
-		}
+	while (start < end) {
+		unsigned int n = 0, n_hot = 0;
+		ssize_t did;
+
+		for (; n < BATCH && start + n * PAGE < end; n++)
+			remote[n] = (struct iovec){ (void *)(start + n * PAGE), HEAD };
+		local.iov_len = n * HEAD;
+		did = process_vm_readv(pid, &local, 1, remote, n, 0);
+		for (unsigned int i = 0; did > 0 && (size_t)did >= (i + 1) * HEAD; i++)
+			if (is_hot(heads[i], c->keys))
+				hot[n_hot++] = remote[i].iov_base;
+		count_pages(c, pid, hot, n_hot);
+		start += n * PAGE;
 	}
 }
 
@@ -206,39 +228,35 @@ static void where(pid_t pid, struct count *c)
 	char path[64], line[512], mode[8];
 	uint64_t start, end;
 	FILE *maps;
-	int mem;
 
 	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
 	maps = fopen(path, "re");
-	snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
-	mem = open(path, O_RDONLY | O_CLOEXEC);
-	if (!maps || mem < 0)
+	if (!maps)
 		fail(path);
 	while (fgets(line, sizeof(line), maps))
 		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %7s", &start, &end, mode) == 3 &&
 		    strcmp(mode, "rw-p") == 0)
-			count_range(c, pid, mem, start, end);
+			count_range(c, pid, start, end);
 	fclose(maps);
-	close(mem);
 	printf("%" PRIu64 " %" PRIu64 "\n", c->on, c->of);
 }
 
 int main(int argc, char **argv)
 {
 	unsigned int keys = argc > 3 ? (unsigned int)strtoul(argv[3], NULL, 10) : 0;
-	unsigned int last = argc > 4 ? (unsigned int)strtoul(argv[4], NULL, 10) : 0;
-	struct count c = { .keys = keys, .node = last };
 
 	signal(SIGTERM, on_end);
-	if (argc == 5 && keys > 0 && strcmp(argv[1], "load") == 0 && last > 0)
-		load(connect_to(argv[2]), keys, (size_t)last << 10);
-	else if (argc == 4 && keys > 0 && strcmp(argv[1], "run") == 0)
+	if (argc == 4 && keys > 0 && strcmp(argv[1], "load") == 0) {
+		load(connect_to(argv[2]), keys);
+	} else if (argc == 4 && keys > 0 && strcmp(argv[1], "run") == 0) {
 		run(connect_to(argv[2]), keys);
-	else if (argc == 5 && keys > 0 && strcmp(argv[1], "where") == 0)
+	} else if (argc == 5 && keys > 0 && strcmp(argv[1], "where") == 0) {
+		struct count c = { .keys = keys, .node = (unsigned int)strtoul(argv[4], NULL, 10) };
+
 		where((pid_t)atoi(argv[2]), &c);
-	else {
+	} else {
 		fprintf(stderr,
-			"check-zipf load SOCKET KEYS KIB | run SOCKET KEYS | where PID KEYS NODE\n");
+			"check-zipf load SOCKET KEYS | run SOCKET KEYS | where PID KEYS NODE\n");
 		return 2;
 	}
 	return 0;
