@@ -7,8 +7,8 @@
 
 #include "keeper.h"
 #include "module-advice.h"
-#include "placer.h"
 #include "ordinary.h"
+#include "placer.h"
 
 /*
  * What this machine and this process can do: one capability each, what is used instead where it is not

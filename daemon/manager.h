@@ -18,8 +18,8 @@
 #include "linger.h"
 #include "listen.h"
 #include "module-advice.h"
-#include "placer.h"
 #include "ordinary.h"
+#include "placer.h"
 #include "policy.h"
 #include "quota.h"
 #include "registry.h"
@@ -85,7 +85,6 @@ struct manager {
 	struct tiering *tiering;
 	GQueue records;	       /* of struct record: what is being recorded, by whom */
 	struct placer *placer; /* NULL: no placement program */
-	GQueue records;	       /* of struct record: what is being recorded, by whom */
 	struct ordinary *ordinary;
 	struct stats stats;
 	GQueue listings; /* of struct listing: pages of List on their way */

@@ -291,7 +291,7 @@ static unsigned int reap(bool wait, unsigned int children, const struct serve_op
 
 	while (children > 0 && waitpid(-1, &status, wait ? 0 : WNOHANG) > 0) {
 		children--;
-		if (WIFSIGNALED(status))
+		if (WIFSIGNALED(status) && !options->bpf)
 			damon_tidy(options->root_fd);
 	}
 	return children;
@@ -342,7 +342,8 @@ int serve(int listen_fd, const struct serve_options *options)
 	int r = 0;
 
 	/* One that was killed has left it. */
-	damon_tidy(options->root_fd);
+	if (!options->bpf)
+		damon_tidy(options->root_fd);
 	/* Handled while waiting only: none can come between the look at the flag and the wait. */
 	sigemptyset(&handled);
 	sigaddset(&handled, SIGTERM);
