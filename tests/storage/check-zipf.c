@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * For tests/lab/checks/65-ordinary: a load for an unmodified key-value server, and where its memory is.
+ * For tests/lab/checks/44-ordinary: a load for an unmodified key-value server, and where its memory is.
  *
  *   check-zipf load SOCKET KEYS        keys of about a page each, the first one first
  *   check-zipf run SOCKET KEYS         reads in them by Zipf's law (0.99), in the first one most, until SIGTERM; prints how often
