@@ -86,6 +86,7 @@ void ordinary_state_done(struct ordinary_state *s)
 void ordinary_round_free(struct ordinary_round *r)
 {
 	policy_set_unref(r->policies);
+	tiering_accounts_done(&r->accounts);
 	tiering_tiers_done(&r->tiers);
 	g_clear_pointer(&r->use, g_hash_table_unref);
 	g_free(r->trouble);
@@ -259,7 +260,7 @@ static GArray *make_regions(struct ordinary_round *r, const struct ordinary_tabl
 		const struct plan_region region = {
 			.first = c->slot * ORDINARY_CHUNK,
 			.pages = ORDINARY_CHUNK * GRANULE_PAGES,
-			.account = tiering_account(r->accounts, m->cgroup),
+			.account = tiering_account(&r->accounts, m->cgroup),
 			.allow = allowed(r, m->cgroup),
 			.migrate = PLAN_MIGRATE_ON,
 		};
@@ -378,8 +379,8 @@ static void place(struct ordinary_round *r, const struct ordinary_table *t)
 
 	in.regions = (struct plan_region *)regions->data;
 	in.n_regions = regions->len;
-	in.accounts = (struct plan_account *)r->accounts->plan->data;
-	in.n_accounts = r->accounts->plan->len;
+	in.accounts = (struct plan_account *)r->accounts.plan->data;
+	in.n_accounts = r->accounts.plan->len;
 	if (regions->len == 0 || plan_run(&r->state->plan, &r->state->heat, &in, moves->list,
 					  HELPER_SHIFTS_MAX, &result) < 0)
 		return;

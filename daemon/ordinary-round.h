@@ -52,7 +52,7 @@ struct ordinary_round {
 	int root_fd;
 	const atomic_bool *stopping;
 	struct tiering_tiers tiers;
-	struct tiering_accounts *accounts; /* kept from round to round */
+	struct tiering_accounts accounts;
 	uint32_t window_ms;
 	uint32_t query;	       /* granules to be asked for */
 	uint64_t budget_pages; /* to be moved */

@@ -27,7 +27,6 @@ struct ordinary {
 	bool busy, ready;
 	struct ordinary_state state;
 	struct heat_pace pace;
-	struct tiering_accounts accounts;
 	uint32_t period_ms;
 	uint64_t last_usec; /* the last round's end; 0: there was none since it rested */
 	GHashTable *cgroups;
@@ -168,8 +167,9 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 	r->root_fd = o->manager->root_fd;
 	r->stopping = &o->stopping;
 	tiering_tiers_init(&r->tiers, o->manager->inventory);
-	r->accounts = &o->accounts;
-	tiering_accounts_begin(r->accounts, o->manager->policies, &r->tiers);
+	/* Few, and so made anew: kept ones could become more than the plan has room for. */
+	tiering_accounts_init(&r->accounts);
+	tiering_accounts_begin(&r->accounts, o->manager->policies, &r->tiers);
 	/* A reload may have changed it. */
 	o->pace.ceiling_ppm = o->manager->config->sampling_cpu * PPM_PER_PERCENT;
 	r->window_ms = o->period_ms;
@@ -188,7 +188,6 @@ struct ordinary *ordinary_new(struct manager *manager)
 
 	o->manager = manager;
 	o->period_ms = PERIOD_MIN_MS;
-	tiering_accounts_init(&o->accounts);
 	o->cgroups = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, cgroup_free);
 	heat_pace_init(&o->pace, PERIOD_MIN_MS, PERIOD_MAX_MS, PPM_PER_PERCENT);
 	if (worker_pool_new(manager->event, "morsel-ordinary", 1, &o->pool) < 0 ||
@@ -218,7 +217,6 @@ struct ordinary *ordinary_free(struct ordinary *o)
 	if (o->ready)
 		ordinary_state_done(&o->state);
 	g_hash_table_unref(o->cgroups);
-	tiering_accounts_done(&o->accounts);
 	g_free(o->status.trouble);
 	g_free(o);
 	return NULL;
